@@ -1,0 +1,1 @@
+"""Articles in, question-answer records out. No torch."""

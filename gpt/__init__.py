@@ -1,0 +1,1 @@
+"""Tokenizer, packing, attention, model, optimizer, training, sampling, export: the room with torch."""

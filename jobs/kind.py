@@ -1,0 +1,144 @@
+"""A kind by its name: its module, its Args made of what the user gave, and the sentence when they are wrong.
+
+A kind is one module in jobs/kinds/, light to import (heavy imports sit inside `run`). It holds
+    Args     a frozen dataclass: field types are int, float, bool, str, InputPath, HomePath, a tuple of one of these,
+             or one of these `| None`; __post_init__ may raise BadArgs
+    LANE     "gpu" or "cpu"
+    run(args, job, prepared) -> None
+and, where it helps,
+    PREEMPTIBLE = False              a higher priority does not interrupt it
+    WARM = ("torch", ...)            imported in standby
+    check(args, home) -> None        what only the disk can tell, at `jobctl add`: raises BadArgs
+    prepare(args, job) -> object     in standby, without the GPU; its result is run's `prepared`
+    argv(args) -> Program            instead of run: another program is the child
+"""
+
+import dataclasses
+import functools
+import importlib
+import os
+import pkgutil
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jobs.kinds
+from jobs.contract import BadArgs, HomePath, InputPath, inside
+
+SCALARS = (str, int, float, bool, InputPath, HomePath)
+
+
+@dataclass(frozen=True)
+class Program:
+    """Another program as a child: its own argv, no shell."""
+
+    argv: tuple[str, ...]
+    cwd: str
+    env: Mapping[str, str]
+
+
+def names() -> list[str]:
+    """Every kind there is."""
+    return sorted(module.name for module in pkgutil.iter_modules(jobs.kinds.__path__))
+
+
+@functools.cache
+def load(kind: str) -> Any:
+    """The kind's module. Raises BadArgs for a name that is not one."""
+    if kind not in names():
+        raise BadArgs(f"there is no kind {kind!r}: take one of {', '.join(names())}")
+    return importlib.import_module(f"jobs.kinds.{kind}")
+
+
+def lane(kind: str) -> str:
+    """The lane a kind runs on unless told otherwise."""
+    return str(load(kind).LANE)
+
+
+def parse(kind: str, given: Mapping[str, Any], *, cwd: Path | None = None) -> Any:
+    """The kind's Args from what the user gave: JSON values, or text as in --set key=value.
+
+    cwd: what a relative InputPath is relative to. Raises BadArgs with the fields there are.
+    """
+    args_class = load(kind).Args
+    fields = {field.name: field for field in dataclasses.fields(args_class)}
+    if unknown := [key for key in given if key not in fields]:
+        raise BadArgs(f"{kind} has no setting {', '.join(map(repr, unknown))}: it takes {describe(kind)}")
+    hints = typing.get_type_hints(args_class)
+    values = {key: _convert(kind, key, value, hints[key], cwd) for key, value in given.items()}
+    missing = [name for name, field in fields.items() if _required(field) and name not in values]
+    if missing:
+        raise BadArgs(f"{kind} needs {', '.join(missing)}: give it with --set {missing[0]}=...")
+    return args_class(**values)
+
+
+def check(kind: str, args: Any, home: Path) -> None:
+    """What only the disk can tell. Raises BadArgs."""
+    probe = getattr(load(kind), "check", None)
+    if probe is not None:
+        probe(args, home)
+
+
+def describe(kind: str) -> str:
+    """'steps=2000, pack (needed)': a kind's settings with their defaults, for a sentence."""
+    return (
+        ", ".join(
+            f"{field.name} (needed)" if _required(field) else f"{field.name}={field.default!r}"
+            for field in dataclasses.fields(load(kind).Args)
+        )
+        or "no settings"
+    )
+
+
+def _required(field: "dataclasses.Field[Any]") -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _convert(kind: str, key: str, value: Any, hint: Any, cwd: Path | None) -> Any:
+    try:
+        return _as(hint, value, cwd)
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadArgs(f"{kind}: {key}={value!r} does not fit: it takes {_say(hint)}") from error
+
+
+def _as(hint: Any, value: Any, cwd: Path | None) -> Any:
+    """value as a hint's type; ValueError when it can't be one."""
+    if isinstance(hint, types.UnionType):
+        if value is None or value == "none":
+            return None
+        [hint] = [part for part in typing.get_args(hint) if part is not type(None)]
+    if typing.get_origin(hint) is tuple:
+        parts = value.split(",") if isinstance(value, str) else value
+        return tuple(_as(typing.get_args(hint)[0], part, cwd) for part in parts)
+    if typing.get_origin(hint) is dict:
+        return {str(k): str(v) for k, v in dict(value).items()}
+    if hint is bool:
+        words = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
+        return value if isinstance(value, bool) else words[str(value).lower()]
+    if hint is int and (isinstance(value, bool) or float(value) != int(float(value))):
+        raise ValueError(value)
+    if hint is int and isinstance(value, str):
+        return int(float(value)) if "e" in value.lower() else int(value)
+    if hint in (InputPath, HomePath) or hint is str:
+        if not isinstance(value, str):
+            raise ValueError(value)
+        if hint is InputPath:
+            return InputPath(os.path.normpath((cwd or Path.cwd()) / os.path.expanduser(value)))
+        if hint is HomePath:
+            inside(Path("/"), value)
+        return hint(value)
+    if hint not in SCALARS:
+        raise TypeError(f"a kind's Args can't hold {hint}")
+    return hint(value)
+
+
+def _say(hint: Any) -> str:
+    plain = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    if typing.get_origin(hint) is tuple:
+        return f"a list of {_say(typing.get_args(hint)[0])}s, with commas between"
+    if isinstance(hint, types.UnionType):
+        return " or ".join("none" if part is type(None) else _say(part) for part in typing.get_args(hint))
+    return plain.get(hint, "a path")
