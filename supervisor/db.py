@@ -1,0 +1,97 @@
+"""queue.db: opened, versioned, one transaction at a time. Knows nothing of jobs.
+
+What a commit promises: with durable=True (synchronous=FULL) it is on the disk when the call returns, power cut or
+not. With durable=False (NORMAL) it survives any crash of ours, and a power cut may take the newest ones back.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from supervisor.errors import Refused
+
+VERSION = 1
+BUSY_TIMEOUT_S = 10.0
+
+
+def connect(path: Path, *, durable: bool = True) -> sqlite3.Connection:
+    """Open an existing queue.db. Raises Refused with a sentence when it can't be used as it is."""
+    if not path.exists():
+        raise Refused(f"there is no queue at {path}: start `jobd -C {path.parent}` or `jobctl -C {path.parent} init`")
+    try:
+        db = _open(path, durable)
+        version = db.execute("pragma user_version").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        raise Refused(
+            f"{path} can't be read as a database ({error}). It was left as it is: copy it aside before anything else, "
+            "then look at it with `sqlite3 FILE .recover`"
+        ) from error
+    if version > VERSION:
+        db.close()
+        raise Refused(
+            f"{path} was made by a newer Neverrest (version {version}; this one knows {VERSION}). "
+            "It was left as it is: update Neverrest, or use another home"
+        )
+    return db
+
+
+def create(path: Path) -> None:
+    """Make queue.db, whole or not at all; an existing one stays."""
+    if path.exists():
+        return
+    try:
+        beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+        beside.unlink(missing_ok=True)
+        os.close(os.open(beside, os.O_CREAT | os.O_WRONLY, 0o600))  # it holds environments: nobody else's business
+        db = _open(beside, durable=True)
+        with transaction(db):
+            for statement in _statements(Path(__file__).with_name("schema.sql").read_text()):
+                db.execute(statement)
+            db.execute("insert into meta values ('home_id', ?)", (os.urandom(8).hex(),))
+            db.execute(f"pragma user_version = {VERSION}")
+        db.execute("pragma wal_checkpoint(truncate)")
+        db.close()
+        try:
+            os.link(beside, path)  # unlike a rename, this never replaces a queue somebody made meanwhile
+        except FileExistsError:
+            pass
+        finally:
+            beside.unlink()
+    except OSError as error:
+        raise Refused(f"no queue could be made at {path}: {error.strerror}. Take another home with -C") from error
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """BEGIN IMMEDIATE ... COMMIT. Inside another one it is part of that one: the outermost commits."""
+    if db.in_transaction:
+        yield
+        return
+    db.execute("begin immediate")  # a deferred one can fail half way, whatever the busy timeout
+    try:
+        yield
+        db.execute("commit")
+    except BaseException:
+        db.rollback()  # nothing to do when SQLite rolled back by itself, as it does on a full disk
+        raise
+
+
+def _open(path: Path, durable: bool) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    db.row_factory = sqlite3.Row
+    db.execute("pragma journal_mode = wal")
+    db.execute(f"pragma synchronous = {'full' if durable else 'normal'}")
+    db.execute("pragma foreign_keys = on")
+    return db
+
+
+def _statements(script: str) -> Iterator[str]:
+    """A script's statements one by one: executescript would commit behind our back."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

@@ -1,0 +1,65 @@
+"""The home: the folder that holds queue.db and everything jobs make."""
+
+import os
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from supervisor import db
+from supervisor.errors import Refused
+
+
+@dataclass(frozen=True)
+class Home:
+    path: Path
+
+    @property
+    def queue_db(self) -> Path:
+        return self.path / "queue.db"
+
+    @property
+    def doorbell(self) -> Path:
+        """A named pipe: a byte in it tells jobd that the queue changed. Losing one costs seconds, nothing else."""
+        return self.path / "jobd.bell"
+
+    def workdir(self, job_id: int) -> Path:
+        return self.path / "runs" / str(job_id)
+
+    def log(self, job_id: int) -> Path:
+        return self.workdir(job_id) / "log"
+
+    def lane_lock(self, lane: str) -> Path:
+        return self.path / "lanes" / f"{lane}0.lock"
+
+    def connect(self) -> sqlite3.Connection:
+        return db.connect(self.queue_db)
+
+    def ring(self) -> None:
+        """Tell jobd that the queue changed. Never waits; a jobd that is not there reads the queue when it starts."""
+        try:
+            bell = os.open(self.doorbell, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            return
+        try:
+            os.write(bell, b"!")
+        except BlockingIOError:
+            pass  # it is ringing already
+        finally:
+            os.close(bell)
+
+
+def find(told: str | None) -> Home:
+    """-C, else $NEVERREST_HOME, else the working directory when it holds queue.db. Raises Refused otherwise."""
+    chosen = told or os.environ.get("NEVERREST_HOME")
+    if chosen:
+        path = Path(chosen).expanduser().absolute()
+        if not path.is_dir():
+            raise Refused(f"the home {path} is not a folder: make it, or take another with -C or NEVERREST_HOME")
+        return Home(path)
+    here = Path.cwd()
+    if (here / "queue.db").exists():
+        return Home(here)
+    raise Refused(
+        f"no home: {here} holds no queue.db. Go to the folder that does, or name it with -C FOLDER or NEVERREST_HOME; "
+        "`jobctl -C FOLDER init` makes a new one"
+    )

@@ -1,0 +1,80 @@
+-- The queue. The CHECKs are the laws of a job's life; queue.py holds its arrows.
+-- Times are Unix seconds. JSON is text. Booleans are 0 and 1.
+
+create table meta (
+    key text primary key,
+    value text not null
+) strict, without rowid;
+
+create table job (
+    id integer primary key autoincrement, -- never used twice, not even after a prune
+    key text unique, -- planned or submitted once, however often it is said
+    kind text not null,
+    name text not null,
+    args text not null check (json_valid(args)),
+    lane text not null check (lane in ('gpu', 'cpu')),
+    priority integer not null default 0,
+    preemptible integer not null default 1 check (preemptible in (0, 1)),
+    state text not null default 'queued'
+        check (state in ('queued', 'running', 'paused', 'succeeded', 'failed', 'cancelled')),
+    wish text check (wish in ('pause', 'cancel')), -- asked of a running job; jobd carries it out
+    blockers integer not null default 0 check (blockers >= 0), -- jobs it needs that have not succeeded yet
+    available_at real not null, -- not before
+    attempt integer not null default 0 check (attempt >= 0), -- only grows: the fence
+    failures integer not null default 0 check (failures >= 0), -- blamed attempts since the last progress
+    max_failures integer not null check (max_failures >= 1),
+    losses integer not null default 0, -- attempts that took the machine down, since the last progress
+    idle_releases integer not null default 0, -- times it left unfinished, since the last progress
+    done real not null default 0, -- of the newest attempt, as it says
+    total real not null default 0,
+    unit text not null default '',
+    metrics text not null default '{}' check (json_valid(metrics)),
+    best_done real not null default 0, -- progress is what goes beyond this
+    eta_at real,
+    note text,
+    error text,
+    created_at real not null,
+    started_at real, -- of the newest attempt
+    finished_at real,
+    check ((state in ('succeeded', 'failed', 'cancelled')) = (finished_at is not null)),
+    check (wish is null or state = 'running'),
+    check (state <> 'running' or (attempt > 0 and started_at is not null and blockers = 0))
+) strict;
+
+create index job_due on job (lane, priority desc, id) where state = 'queued' and blockers = 0;
+create index job_live on job (state, id) where state in ('queued', 'running', 'paused');
+
+create table need (
+    job_id integer not null references job (id),
+    needs_id integer not null references job (id),
+    primary key (job_id, needs_id),
+    check (needs_id < job_id) -- so there are no circles
+) strict, without rowid;
+
+create index need_of on need (needs_id);
+
+-- What happened to a job, for `jobctl show`. Append only.
+create table event (
+    id integer primary key,
+    job_id integer not null references job (id),
+    attempt integer not null,
+    at real not null,
+    what text not null,
+    detail text not null default ''
+) strict;
+
+create index event_of on event (job_id, id);
+
+-- Where the GPU lane's time went. The newest row is open: its end is when jobd was last seen.
+create table span (
+    id integer primary key,
+    class text not null,
+    kind text not null default '',
+    job_id integer references job (id),
+    began_at real not null,
+    seen_at real not null,
+    closed integer not null default 0 check (closed in (0, 1)),
+    check (seen_at >= began_at)
+) strict;
+
+create unique index span_open on span (closed) where closed = 0;

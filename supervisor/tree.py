@@ -1,0 +1,212 @@
+"""What is left of a child: every process it started, however it tried to get away.
+
+Four handles, because each alone misses some escape (measured, docs/decisions/0003):
+    cgroup      misses none; but only where the kernel lets us make one
+    subreaper   orphans of our children become ours; but it dies with us
+    mark        NEVERREST_JOB in the environment; but a child may clear it
+    lane lock   the flock its tree inherits; but close_fds drops it
+"""
+
+import ctypes
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.contract import MARK
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process and when it started: the pair is never used twice, a pid is."""
+
+    pid: int
+    started: int  # clock ticks since boot
+    parent: int
+
+    def kill(self, signum: int) -> None:
+        """Send a signal, unless the pid means somebody else by now. A stopped process is woken: it could not obey."""
+        try:
+            descriptor = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return
+        try:
+            if read(self.pid) == self or _same(read(self.pid), self):
+                signal.pidfd_send_signal(descriptor, signum)
+                signal.pidfd_send_signal(descriptor, signal.SIGCONT)
+        except ProcessLookupError:
+            pass
+        finally:
+            os.close(descriptor)
+
+
+def become_subreaper() -> None:
+    """From now on orphans among our descendants become our children, not init's."""
+    if _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def die_with_parent(signum: int) -> None:
+    """In a child, before exec: get this signal when the supervisor dies."""
+    _libc.prctl(PR_SET_PDEATHSIG, signum, 0, 0, 0)
+
+
+def read(pid: int) -> Process | None:
+    """A living process (not a zombie), or None."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            stat = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat[stat.rindex(b")") + 2 :].split()  # the name may hold spaces and brackets: count from its end
+    return None if fields[0] in (b"Z", b"X") else Process(pid, int(fields[19]), int(fields[1]))
+
+
+def everyone() -> Iterator[Process]:
+    """Every living process but ourselves."""
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid() and (process := read(int(name))):
+            yield process
+
+
+def adopted(known: set[int]) -> list[Process]:
+    """Our children that we did not start: orphans of a child's tree, by the subreaper. known: the pids we started."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return []  # no children at all: the usual case between two jobs, and the cheapest question there is
+    me = os.getpid()
+    return [process for process in everyone() if process.parent == me and process.pid not in known]
+
+
+def marked(mark: str) -> list[Process]:
+    """Every process that carries a mark (or one that begins so) in its environment."""
+    needle = f"{MARK}={mark}".encode()
+    return [process for process in everyone() if any(v.startswith(needle) for v in _environ(process.pid))]
+
+
+def mark_of(pid: int) -> str | None:
+    """The mark a process carries, or None."""
+    for variable in _environ(pid):
+        if variable.startswith(MARK.encode() + b"="):
+            return variable.partition(b"=")[2].decode(errors="replace")
+    return None
+
+
+def holders(lock: Path) -> list[Process]:
+    """Every process that has a file open: those who inherited a lane lock."""
+    try:
+        wanted = os.stat(lock)
+    except FileNotFoundError:
+        return []
+    return [process for process in everyone() if _holds(process.pid, wanted)]
+
+
+def _holds(pid: int, wanted: os.stat_result) -> bool:
+    try:
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            found = os.stat(f"/proc/{pid}/fd/{descriptor}")
+            if (found.st_ino, found.st_dev) == (wanted.st_ino, wanted.st_dev):
+                return True
+    except OSError:
+        pass  # gone meanwhile, or not ours to look into
+    return False
+
+
+def _environ(pid: int) -> list[bytes]:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:
+        return []
+
+
+def _same(found: Process | None, wanted: Process) -> bool:
+    return found is not None and (found.pid, found.started) == (wanted.pid, wanted.started)
+
+
+class Cgroups:
+    """One cgroup v2 per attempt under our own, where we may make one; `usable` says whether."""
+
+    def __init__(self, wanted: bool = True) -> None:
+        self.base = _own_cgroup() if wanted else None
+        if self.base is not None and not self._probe():
+            self.base = None
+
+    @property
+    def usable(self) -> bool:
+        return self.base is not None
+
+    def make(self, name: str) -> Path | None:
+        """A new, empty cgroup; None where we can't."""
+        if self.base is None:
+            return None
+        group = self.base / name
+        try:
+            group.mkdir(exist_ok=True)
+        except OSError:
+            return None
+        return group
+
+    def left(self, prefix: str) -> list[Path]:
+        """The cgroups an earlier supervisor left."""
+        return sorted(self.base.glob(f"{prefix}*")) if self.base is not None else []
+
+    def _probe(self) -> bool:
+        """Whether a process of ours may move into a cgroup of ours."""
+        group = self.make(f"neverrest-probe-{os.getpid()}")
+        if group is None:
+            return False
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if join(group) else 1)
+        _, status = os.waitpid(pid, 0)
+        remove(group)
+        return status == 0
+
+
+def join(group: Path) -> bool:
+    """Move the calling process into a cgroup. In a child, before exec."""
+    try:
+        descriptor = os.open(group / "cgroup.procs", os.O_WRONLY)
+        os.write(descriptor, b"0")
+        os.close(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def members(group: Path) -> list[Process]:
+    """The living processes in a cgroup and those below it."""
+    found = []
+    for folder in [group, *(path for path in group.rglob("*") if path.is_dir())]:
+        try:
+            pids = (folder / "cgroup.procs").read_text().split()
+        except OSError:
+            continue
+        found += [process for pid in pids if (process := read(int(pid)))]
+    return found
+
+
+def remove(group: Path) -> None:
+    """Remove a cgroup that is empty, and those below it."""
+    for folder in [*sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True), group]:
+        try:
+            folder.rmdir()
+        except OSError:
+            return  # a zombie nobody has reaped yet: the next supervisor's `left` finds it
+
+
+def _own_cgroup() -> Path | None:
+    try:
+        with open("/proc/self/cgroup") as file:
+            [path] = [line[3:].strip() for line in file if line.startswith("0::")]
+        with open("/proc/self/mountinfo") as file:
+            [mount] = [line.split()[4] for line in file if " - cgroup2 " in line][:1]
+    except (OSError, ValueError):
+        return None
+    return Path(mount) / path.lstrip("/")
