@@ -3,23 +3,13 @@
 The tokenizer is a SentencePiece BPE model (llama.cpp's `llama` tokenizer reads the same kind) with nothing done to the
 text: no normalization, no added space, no removed one, bytes for whatever has no piece. So decode(encode(text)) == text
 for every text. The ChatML tags are control pieces: they are set by `document` and never made out of text, whatever a
-user types. Years, months and terms are one token each, with and without the space before them.
-
-Training runs in a process of its own: it is one long call into C++ that nothing could interrupt politely.
+user types. How one is trained: train_tokenizer.py.
 """
 
 import functools
 import hashlib
-import json
-import os
 import re
-import signal
-import string
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import sentencepiece
@@ -27,23 +17,12 @@ import sentencepiece
 END_OF_TEXT, IM_START, IM_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 TAGS = (END_OF_TEXT, IM_START, IM_END)
 SPACE = "▁"  # U+2581, SentencePiece's sign for a space; one that stands in the text goes through as three bytes
-YEARS = tuple(str(year) for year in range(1900, 2000))
-MONTHS = (
-    *("January", "February", "March", "April", "May", "June"),
-    *("July", "August", "September", "October", "November", "December"),
-)
-ROLES = ("user", "assistant")
 MODEL_FILE = "tokenizer.model"
 BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
-POLL_S = 0.05
 
 
 class BadTokenizer(Exception):
     """A tokenizer that can't be trained as asked, or a file that is not ours. Told to a person."""
-
-
-class Stopped(Exception):
-    """Told to leave before the tokenizer was trained. Nothing is written."""
 
 
 class Tokenizer:
@@ -67,8 +46,11 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":
-        """From a tokenizer.model, or the folder that holds one. Raises FileNotFoundError, BadTokenizer."""
-        return cls((path / MODEL_FILE if path.is_dir() else path).read_bytes())
+        """From a tokenizer.model, or the folder that holds one. Raises BadTokenizer when there is none."""
+        try:
+            return cls((path / MODEL_FILE if path.is_dir() else path).read_bytes())
+        except FileNotFoundError as error:
+            raise BadTokenizer(f"there is no {error.filename}: run a tokenizer job first, or name another") from error
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text; a tag in it is only text. decode gives the text back exactly."""
@@ -128,65 +110,6 @@ class Tokenizer:
         return "\ufffd".encode() if self._processor.is_unknown(token) else name.replace(SPACE, " ").encode()
 
 
-@dataclass(frozen=True)
-class TokenizerConfig:
-    """What to train. terms: words or phrases that must be one token, e.g. 'Wehrmacht'."""
-
-    vocab_size: int = 32_000
-    terms: tuple[str, ...] = ()
-
-    def single_tokens(self) -> list[str]:
-        """What must be one token: roles, years, months, terms; each once."""
-        return list(dict.fromkeys([*ROLES, *YEARS, *MONTHS, *self.terms]))
-
-    def forced_pieces(self) -> list[str]:
-        """The pieces that make it so: each as it stands, and with the space before it."""
-        signed = [text.replace(" ", SPACE) for text in self.single_tokens()]
-        return [piece for text in signed for piece in (text, SPACE + text)]
-
-
-def check_terms(terms: Iterable[str]) -> None:
-    """Raises BadTokenizer for a term that can't be one token."""
-    for term in terms:
-        if not term or term != term.strip() or re.search(f"[\\x00-\\x1f,\x7f{SPACE}]", term) or term in TAGS:
-            raise BadTokenizer(
-                f"{term!r} can't be a term: take one or more words, with no comma, tag, line break or space at its ends"
-            )
-
-
-def train(sample: Path, config: TokenizerConfig, stop: Callable[[], bool] = lambda: False) -> Tokenizer:
-    """Train on a UTF-8 text file, one stretch of text per line, in a process of its own. Same input, same bytes.
-
-    Raises BadTokenizer when the vocabulary does not fit the text, naming the size that does; Stopped when told to.
-    """
-    check_terms(config.terms)
-    order = json.dumps({"sample": str(sample), **asdict(config)})
-    command = [sys.executable, "-m", "gpt.tokenizer"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as child:
-        try:
-            model, rc = _wait(child, order.encode(), stop)
-        finally:
-            child.kill()
-    if rc == 1:
-        raise BadTokenizer(_sentence(model.decode(), config.vocab_size))
-    if rc != 0:
-        why = signal.Signals(-rc).name if rc < 0 else f"exit {rc}"
-        raise RuntimeError(f"the process that trains the tokenizer died ({why}); its log says more")
-    tokenizer = Tokenizer(model)
-    check_single_tokens(tokenizer, config.single_tokens())
-    return tokenizer
-
-
-def check_single_tokens(tokenizer: Tokenizer, texts: Iterable[str]) -> None:
-    """Each text is one token at a sentence's start and inside one; each tag is one id. Raises BadTokenizer."""
-    texts = list(texts)
-    broken = [text for text in texts if len(tokenizer.encode(text)) != 1]
-    broken += [text for text in texts if len(tokenizer.encode(f"x {text}.")) != len(tokenizer.encode("x.")) + 1]
-    if broken:
-        raise BadTokenizer(f"not one token after training: {', '.join(map(repr, broken[:10]))}")
-
-
 def tokens_per_word(tokenizer: Tokenizer, texts: Iterable[str]) -> float | None:
     """Tokens for each whitespace-separated word of the texts; None when they hold no word."""
     tokens = words = 0
@@ -194,75 +117,3 @@ def tokens_per_word(tokenizer: Tokenizer, texts: Iterable[str]) -> float | None:
         tokens += len(tokenizer.encode(text))
         words += len(text.split())
     return tokens / words if words else None
-
-
-def _wait(child: "subprocess.Popen[bytes]", order: bytes, stop: Callable[[], bool]) -> tuple[bytes, int]:
-    given: bytes | None = order
-    while True:
-        try:
-            out, _ = child.communicate(given, timeout=POLL_S)
-            return out, child.returncode
-        except subprocess.TimeoutExpired:
-            given = None
-            if stop():
-                raise Stopped from None
-
-
-def _sentence(error: str, vocab_size: int) -> str:
-    """SentencePiece's complaint as one a person can act on."""
-    if found := re.search(r"value <= (\d+)", error):
-        return f"vocab_size {vocab_size} is more than this text can fill: take {found[1]} or fewer, or more text"
-    if found := re.search(r"required_chars\. \d+ vs (\d+)", error):
-        return (
-            f"vocab_size {vocab_size} has no room for the forced tokens, bytes and letters: take more than {found[1]}"
-        )
-    return f"SentencePiece refused to train {vocab_size} pieces: {error}"
-
-
-def _train_here() -> int:
-    """The child: an order as JSON on stdin, the model's bytes on stdout; on exit 1 the complaint instead."""
-    order = json.load(sys.stdin)
-    config = TokenizerConfig(order["vocab_size"], tuple(order["terms"]))
-    try:
-        model = _sentencepiece_train(order["sample"], config)
-    except RuntimeError as error:
-        sys.stdout.write(str(error))
-        return 1
-    sys.stdout.buffer.write(model)
-    return 0
-
-
-def _sentencepiece_train(sample: str, config: TokenizerConfig) -> bytes:
-    import io
-
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        input=sample,
-        model_writer=model,
-        model_type="bpe",
-        vocab_size=config.vocab_size,
-        byte_fallback=True,
-        split_digits=True,  # a number that is no year: one token per digit, so no number is a word of its own
-        required_chars="".join(sorted(set(string.printable) - set(string.whitespace))),
-        control_symbols=list(TAGS),
-        user_defined_symbols=config.forced_pieces(),
-        normalization_rule_name="identity",
-        add_dummy_prefix=False,
-        remove_extra_whitespaces=False,
-        allow_whitespace_only_pieces=True,
-        max_sentence_length=2**20,
-        unk_id=0,
-        bos_id=-1,
-        eos_id=-1,
-        pad_id=-1,
-        num_threads=1,  # with more, ties between equally frequent pairs could fall another way
-        minloglevel=2,
-    )
-    return model.getvalue()
-
-
-if __name__ == "__main__":
-    started = time.monotonic()
-    code = _train_here()
-    print(f"tokenizer trained in {time.monotonic() - started:.1f} s", file=sys.stderr)
-    sys.exit(code)

@@ -1,0 +1,299 @@
+"""Records to packed contexts: split by article, one permutation over all of them, best fit, whole documents.
+
+    factory.db ─ ids ─► one seeded permutation ─► documents, tokenized as they come ─► Packer ─► shards
+                                                                                  └─► questions.jsonl, manifest.json
+
+In memory: the ids, the open contexts, one shard. A journal beside the shards holds where the work stands, as record
+ids: the cursor, the open contexts, the closed ones that are in no shard yet. Killed at any moment, a pack goes on from
+there and ends in the same bytes as if nothing had happened.
+"""
+
+import json
+import re
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datagen import files
+from datagen.records import Group, Question, Record, write_questions
+from gpt import source
+from gpt.packer import Document, Packer, Row, arrays
+from gpt.shards import SPLITS, write_arrays
+from gpt.shuffle import BadPack, order_records, split_articles
+from gpt.source import Stopped
+from gpt.tokenizer import MODEL_FILE, Tokenizer
+
+JOURNAL = "packing.json"
+QUESTIONS = "questions.jsonl"
+OURS = re.compile(r"(train|val)-\d+\.safetensors$|packing\.json$|\..*\.tmp$")
+BATCH = 128  # records tokenized in one call: far under a second, so a stop is seen in time
+MAX_NAMED = 100  # rejected records named in the manifest; the count is of all
+
+
+@dataclass(frozen=True)
+class PackConfig:
+    """context_len: tokens of room in a context. shard_contexts: contexts in a shard. val_articles: share of the
+    articles kept from training. max_open: contexts being filled at once; more fit better and cost memory."""
+
+    context_len: int = 4096
+    seed: int = 0
+    shard_contexts: int = 1024
+    val_articles: float = 0.1
+    max_open: int = 256
+
+
+@dataclass
+class Split:
+    """How far the packing of one split has come. All of it as record ids and counts, so it fits a journal."""
+
+    cursor: int = 0  # records taken from the order
+    shards: list[str] = field(default_factory=list)
+    open: list[list[int]] = field(default_factory=list)
+    closed: list[list[int]] = field(default_factory=list)  # in no shard yet
+    num_contexts: int = 0
+    num_documents: int = 0
+    num_tokens: int = 0
+    num_loss_tokens: int = 0
+    num_too_long: int = 0
+    too_long: list[int] = field(default_factory=list)  # the first few, by id
+
+    def counts(self) -> dict[str, int]:
+        return {name: value for name, value in asdict(self).items() if name.startswith("num_")}
+
+
+Tell = Callable[[int, int, float], None]  # records done, of how many, tokens per second
+
+
+class Packing:
+    """One pack being made in a folder, from the journal's state on."""
+
+    def __init__(
+        self, db: sqlite3.Connection, tokenizer: Tokenizer, folder: Path, config: PackConfig, made_with: dict[str, Any]
+    ) -> None:
+        self.db, self.tokenizer, self.folder, self.config, self.made_with = db, tokenizer, folder, config, made_with
+        self.val = split_articles(db, config.val_articles, config.seed)
+        self.order = order_records(db, set(self.val), config.seed)
+        self.dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
+        self.splits = self._recall()
+        self.started, self.tokenized = time.monotonic(), 0
+
+    def run(self, tell: Tell, stop: Callable[[], bool]) -> None:
+        """Pack both splits. Raises Stopped, with the journal written."""
+        for name in SPLITS:
+            self._pack_split(name, tell, stop)
+        total = sum(map(len, self.order.values()))
+        tell(total, total, self._tokens_per_s())
+
+    def shard_names(self) -> list[str]:
+        return [name for split in self.splits.values() for name in split.shards]
+
+    def documents(self, ids: Sequence[int] | NDArray[np.int64]) -> Iterator[Document]:
+        """Lay records out, in the order of ids."""
+        for at in range(0, len(ids), BATCH):
+            rows = source.fetch(self.db, [int(id) for id in ids[at : at + BATCH]])
+            encoded = self.tokenizer.encode_all([text for _, *pair in rows for text in pair])
+            for row, question, answer in zip(rows, encoded[::2], encoded[1::2], strict=True):
+                tokens, start, end = self.tokenizer.lay_out(question, answer)
+                self.tokenized += len(tokens)
+                yield Document(row[0], np.array(tokens, self.dtype), start, end)
+
+    def _pack_split(self, name: str, tell: Tell, stop: Callable[[], bool]) -> None:
+        split, order, config = self.splits[name], self.order[name], self.config
+        packer = Packer(config.context_len, config.max_open, self._rows(split.open))
+        closed = self._rows(split.closed)
+        total = sum(map(len, self.order.values()))
+        for document in self.documents(order[split.cursor :]):
+            if split.cursor % BATCH == 0:
+                if stop():
+                    self._journal(split, packer.open_rows, closed)
+                    raise Stopped
+                tell(sum(s.cursor for s in self.splits.values()), total, self._tokens_per_s())
+            split.cursor += 1
+            if len(document.tokens) > config.context_len:
+                split.num_too_long += 1
+                split.too_long += [document.record] if len(split.too_long) < MAX_NAMED else []
+                continue
+            closed += packer.add(document)
+            if len(closed) == config.shard_contexts:
+                closed = self._write_shard(name, split, packer.open_rows, closed)
+        self._finish_split(name, split, closed + packer.open_rows)
+
+    def _finish_split(self, name: str, split: Split, rows: list[Row]) -> None:
+        """What is left at the end of a split: contexts that never filled."""
+        while rows:
+            rest = rows[self.config.shard_contexts :]
+            self._write_shard(name, split, [], rows[: self.config.shard_contexts], rest)
+            rows = rest
+
+    def _write_shard(
+        self, name: str, split: Split, open_rows: list[Row], rows: list[Row], rest: Sequence[Row] = ()
+    ) -> list[Row]:
+        """Write the shard, then the journal that knows of it. Killed in between, the same shard is written again."""
+        path = self.folder / f"{name}-{len(split.shards):05d}.safetensors"
+        write_arrays(path, arrays(rows, self.dtype))
+        split.shards.append(path.name)
+        split.num_contexts += len(rows)
+        for document in (document for row in rows for document in row):
+            split.num_documents += 1
+            split.num_tokens += len(document.tokens)
+            split.num_loss_tokens += document.loss_end - document.loss_start
+        self._journal(split, open_rows, list(rest))
+        return []
+
+    def _rows(self, ids: list[list[int]]) -> list[Row]:
+        """Rows from a journal, tokenized again."""
+        documents = self.documents([id for row in ids for id in row])
+        return [[next(documents) for _ in row] for row in ids]
+
+    def _journal(self, split: Split, open_rows: list[Row], closed: list[Row]) -> None:
+        split.open = [[document.record for document in row] for row in open_rows]
+        split.closed = [[document.record for document in row] for row in closed]
+        state = {name: asdict(split) for name, split in self.splits.items()}
+        files.write_json(self.folder / JOURNAL, {"made_with": self.made_with, "splits": state})
+
+    def _recall(self) -> dict[str, Split]:
+        """The journal's state, or a fresh one when there is no journal or it is of another pack."""
+        try:
+            journal = json.loads((self.folder / JOURNAL).read_text())
+        except (FileNotFoundError, ValueError):
+            journal = {}
+        if journal.get("made_with") != self.made_with:
+            return {name: Split() for name in SPLITS}
+        return {name: Split(**journal["splits"][name]) for name in SPLITS}
+
+    def _tokens_per_s(self) -> float:
+        return self.tokenized / max(time.monotonic() - self.started, 1e-9)
+
+
+def questions(db: sqlite3.Connection, val: dict[int, str]) -> Iterator[Question]:
+    """What a model made of this pack is asked: unseen phrasings of facts it is taught, and all about unseen articles.
+
+    val: id and title of the articles kept from training.
+    """
+    cursor = db.execute(
+        """select record.*, article.title from record join article on article.id = record.article_id
+            where family <> 'qpt' and (role = 'probe' or article_id in (select value from json_each(?)))
+            order by record.id""",
+        (json.dumps(list(val)),),
+    )
+    names = [column[0] for column in cursor.description]
+    for values in cursor:
+        row = dict(zip(names, values, strict=True))
+        group: Group = "unseen_articles" if row["article_id"] in val else "seen_facts"
+        yield Question.of(Record.from_row(row), f"r{row['id']}", group, row["title"])
+
+
+def most_frequent_answers(db: sqlite3.Connection, val: dict[int, str]) -> dict[str, str]:
+    """What a model that learnt nothing but habit would say: each family's most frequent answer in training."""
+    rows = db.execute(
+        """select family, answer from record
+            where family <> 'qpt' and role = 'train' and article_id not in (select value from json_each(?))
+            group by family, answer order by family, count(*) desc, answer""",
+        (json.dumps(list(val)),),
+    )
+    answers: dict[str, str] = {}
+    for family, answer in rows:
+        answers.setdefault(family, answer)
+    return answers
+
+
+def made_with(db: sqlite3.Connection, tokenizer: Tokenizer, config: PackConfig) -> dict[str, Any]:
+    """All that a pack's bytes depend on."""
+    state = asdict(source.fingerprint(db))
+    return {"factory": state, "tokenizer_sha256": tokenizer.sha256, "config": asdict(config)}
+
+
+def pack(
+    db: sqlite3.Connection,
+    tokenizer: Tokenizer,
+    folder: Path,
+    config: PackConfig,
+    *,
+    run: int | None = None,
+    tell: Tell = lambda done, total, tokens_per_s: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Make the pack in folder, or finish the one begun there. Returns its manifest.
+
+    db: as source.opened gave it. run: the job, for the manifest. A finished pack of the same things, or of the same
+    job, is left as it is.
+    Raises Stopped with everything saved; BadPack when there is too little to pack, or the folder holds another pack.
+    """
+    given = made_with(db, tokenizer, config)
+    if files.is_complete(folder):
+        return _found(folder, given, run)
+    folder.mkdir(parents=True, exist_ok=True)
+    packing = Packing(db, tokenizer, folder, config, given)
+    packing.run(tell, stop)
+    manifest = given | {"kind": "pack", "run": run} | _describe(packing)
+    if not manifest["counts"]["train"]["num_documents"]:
+        raise BadPack(f"no record fits {config.context_len} tokens: take a larger context_len")
+    asked = Counter[str]()
+    write_questions(folder / QUESTIONS, _heeding(stop, _counting(asked, questions(db, packing.val))))
+    files.write_whole(folder / MODEL_FILE, tokenizer.model_bytes)
+    names = [*packing.shard_names(), QUESTIONS, MODEL_FILE]
+    manifest |= {"questions": dict(sorted(asked.items())), "sha256": {n: files.sha256(folder / n) for n in names}}
+    _sweep(folder, keep=set(names))
+    files.write_manifest(folder, manifest)
+    return manifest
+
+
+def _found(folder: Path, given: dict[str, Any], run: int | None) -> dict[str, Any]:
+    manifest = files.read_manifest(folder)
+    changed = [name for name, value in given.items() if manifest.get(name) != value]
+    if changed and (run is None or manifest.get("run") != run):
+        raise BadPack(
+            f"{folder} holds a pack made with other {' and '.join(changed)}: a finished pack is never changed; "
+            "give another name as out, or delete it"
+        )
+    return manifest
+
+
+def _describe(packing: Packing) -> dict[str, Any]:
+    config, tokenizer, splits = packing.config, packing.tokenizer, packing.splits
+    return {
+        "context_len": config.context_len,
+        "seed": config.seed,
+        "vocab_size": tokenizer.vocab_size,
+        "pad": tokenizer.endoftext,
+        "shards": {name: split.shards for name, split in splits.items()},
+        "counts": {name: split.counts() for name, split in splits.items()},
+        "fill_share": {
+            name: round(split.num_tokens / (split.num_contexts * config.context_len), 5) if split.shards else None
+            for name, split in splits.items()
+        },
+        "rejected": {
+            "reason": f"longer than {config.context_len} tokens: nothing is cropped",
+            "count": sum(split.num_too_long for split in splits.values()),
+            "records": [record for split in splits.values() for record in split.too_long],
+        },
+        "val_articles": sorted(packing.val.values()),
+        "most_frequent": most_frequent_answers(packing.db, packing.val),
+    }
+
+
+def _counting(counts: "Counter[str]", items: Iterator[Question]) -> Iterator[Question]:
+    for item in items:
+        counts[item.group] += 1
+        yield item
+
+
+def _heeding(stop: Callable[[], bool], items: Iterator[Question]) -> Iterator[Question]:
+    for number, item in enumerate(items):
+        if number % BATCH == 0 and stop():
+            raise Stopped
+        yield item
+
+
+def _sweep(folder: Path, keep: set[str]) -> None:
+    """Remove the journal, and whatever an attempt that was killed or was of another factory left behind."""
+    for path in folder.iterdir():
+        if path.name not in keep and OURS.match(path.name):
+            path.unlink()
