@@ -6,7 +6,7 @@ A kind is one module in jobs/kinds/, light to import (heavy imports sit inside `
     LANE     "gpu" or "cpu"
     run(args, job, prepared) -> None
 and, where it helps,
-    PREEMPTIBLE = False              a higher priority does not interrupt it
+    preemptible(args) -> bool        whether a higher priority may interrupt it; where there is none, it may
     WARM = ("torch", ...)            imported in standby
     check(args, home) -> None        what only the disk can tell, at `jobctl add`: raises BadArgs
     prepare(args, job) -> object     in standby, without the GPU; its result is run's `prepared`
@@ -75,11 +75,22 @@ def parse(kind: str, given: Mapping[str, Any], *, cwd: Path | None = None) -> An
     return args_class(**values)
 
 
+def as_given(args: Any) -> dict[str, Any]:
+    """Args as the queue keeps them: plain JSON that `parse` makes the same Args of, whatever the working directory."""
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in dataclasses.asdict(args).items()}
+
+
 def check(kind: str, args: Any, home: Path) -> None:
     """What only the disk can tell. Raises BadArgs."""
     probe = getattr(load(kind), "check", None)
     if probe is not None:
         probe(args, home)
+
+
+def is_preemptible(kind: str, args: Any) -> bool:
+    """Whether a higher priority may interrupt it: a kind that says nothing saves and resumes, so it may."""
+    says = getattr(load(kind), "preemptible", None)
+    return True if says is None else bool(says(args))
 
 
 def describe(kind: str) -> str:

@@ -56,7 +56,7 @@ def recover(db: sqlite3.Connection, *, now: float) -> None:
 
 
 def shares(db: sqlite3.Connection, *, since: float, until: float) -> list[Share]:
-    """The seconds of each class (and kind) between two moments, most first. They sum to the time there is a record of."""
+    """The seconds of each class (and kind) between two moments, most first. They sum to the time on record."""
     rows = db.execute(
         "select class, kind, sum(max(0, min(seen_at, :until) - max(began_at, :since))) as seconds from span"
         " group by class, kind having seconds > 0 order by seconds desc",

@@ -16,10 +16,3 @@ def systemd(message: str) -> None:
             out.sendto(message.encode(), address)
         except OSError:
             pass  # a manager that is restarting itself: it will ask again by its watchdog
-
-
-def watchdog_s() -> float | None:
-    """Half the time after which systemd takes us for dead: how often to send WATCHDOG=1. None when it does not watch."""
-    usec = os.environ.get("WATCHDOG_USEC")
-    meant_for_us = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-    return int(usec) / 2e6 if usec and meant_for_us else None

@@ -63,6 +63,7 @@ class Job:
     eta_at: float | None
     note: str | None
     error: str | None
+    parent_id: int | None
     created_at: float
     started_at: float | None
     finished_at: float | None
@@ -89,6 +90,7 @@ class NewJob:
     available_at: float = 0.0
     max_failures: int = MAX_FAILURES
     key: str | None = None
+    parent_id: int | None = None  # the running job that submitted it
 
 
 # ── into the queue ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -106,9 +108,9 @@ def add(db: sqlite3.Connection, new: NewJob, *, now: float) -> int:
         blockers = sum(get(db, needed).state != "succeeded" for needed in after)
         cursor = db.execute(
             "insert into job (key, kind, name, args, lane, priority, preemptible, blockers, available_at,"
-            " max_failures, created_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " max_failures, parent_id, created_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (new.key, new.kind, new.name or new.kind, json.dumps(new.args), new.lane, new.priority, new.preemptible,
-             blockers, new.available_at, new.max_failures, now),
+             blockers, new.available_at, new.max_failures, new.parent_id, now),
         )  # fmt: skip
         job_id = cursor.lastrowid
         assert job_id is not None
@@ -345,7 +347,9 @@ def wishes(db: sqlite3.Connection) -> dict[int, str]:
 def next_due_at(db: sqlite3.Connection, *, now: float) -> float | None:
     """When the next job that waits only for its time comes due. None if there is none."""
     row = db.execute(
-        "select min(available_at) as at from job where state = 'queued' and blockers = 0 and available_at > ?", (now,)
+        "select available_at as at from job where state = 'queued' and blockers = 0 and available_at > ?"
+        " order by available_at limit 1",
+        (now,),
     ).fetchone()
     return None if row is None else row["at"]
 

@@ -33,6 +33,7 @@ create table job (
     eta_at real,
     note text,
     error text,
+    parent_id integer references job (id), -- the running job that submitted it
     created_at real not null,
     started_at real, -- of the newest attempt
     finished_at real,
@@ -42,6 +43,7 @@ create table job (
 ) strict;
 
 create index job_due on job (lane, priority desc, id) where state = 'queued' and blockers = 0;
+create index job_later on job (available_at) where state = 'queued' and blockers = 0;
 create index job_live on job (state, id) where state in ('queued', 'running', 'paused');
 
 create table need (

@@ -35,7 +35,7 @@ class Process:
         except ProcessLookupError:
             return
         try:
-            if read(self.pid) == self or _same(read(self.pid), self):
+            if _same(read(self.pid), self):
                 signal.pidfd_send_signal(descriptor, signum)
                 signal.pidfd_send_signal(descriptor, signal.SIGCONT)
         except ProcessLookupError:

@@ -1,0 +1,239 @@
+"""One child: started, told, stopped, killed, and what is left of it swept away.
+
+A kind's child is `python -m jobs`: it may stand by before it is told `go`. A kind with `argv` is another program:
+it is started when it is its turn, with the lane lock already in its hands.
+"""
+
+import enum
+import errno
+import fcntl
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jobs.kind
+from jobs.contract import EXIT_UNFINISHED, MARK, REPORT_FD, Ticket
+from supervisor import tree
+from supervisor.home import Home
+from supervisor.queue import Job
+
+READ_BYTES = 1 << 16
+LONGEST_REPORT_BYTES = 1 << 20  # a line without an end must not eat the supervisor's memory
+
+
+class Phase(enum.Enum):
+    """Where a child stands."""
+
+    STANDBY = "standby"  # warm, without the GPU, waiting for go
+    RUNNING = "running"
+    STOPPING = "stopping"  # asked to save and leave; has grace_s
+    KILLED = "killed"  # the kernel's turn
+    SWEEPING = "sweeping"  # the leader is gone; others of its tree may not be
+
+
+class LaneHeld(Exception):
+    """Somebody holds the lane lock: a process of an earlier attempt. Nobody may be started."""
+
+
+@dataclass(eq=False)
+class Child:
+    """A process of ours, and what the supervisor knows of it."""
+
+    job: Job
+    ticket: Ticket
+    mark: str
+    process: "subprocess.Popen[bytes]"
+    reports: int  # our end of the report pipe, non-blocking
+    is_program: bool
+    group: Path | None  # its cgroup
+    phase: Phase = Phase.STANDBY
+    why: str | None = None  # it was asked to leave: cancel, pause, preempt, drain, queue-paused
+    deadline: float | None = None  # monotonic: when its phase has lasted too long
+    status: int | None = None  # how the leader ended: exit code, or minus the signal
+    ready: bool = False
+    claimed: bool = False  # its attempt is the job's: it is settled when it ends. A standby is not yet.
+    began: float = field(default_factory=time.monotonic)
+    kill_others_at: float = 0.0  # monotonic: from when on the sweep may kill
+    buffer: bytes = b""
+    progress: dict[str, Any] | None = None  # the newest, not written to the queue yet
+    pace: tuple[float, float] | None = None  # (monotonic, done) of this attempt's first report: for the ETA
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def tell(self, line: bytes) -> None:
+        """Write to the child's stdin; one that has just died is noticed by its end, not here."""
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(line)
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass
+
+    def go(self, device: str) -> None:
+        """It is this child's turn, on this device."""
+        self.tell(json.dumps({"go": {"device": device}}).encode() + b"\n")
+        self.phase, self.began = Phase.RUNNING, time.monotonic()
+
+    def ask_to_leave(self) -> None:
+        """SIGTERM: save and leave. A program's whole group hears it: its leader may be a shell that tells nobody."""
+        self._signal(signal.SIGTERM)
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """SIGKILL to everything we can name. The sweep finds the rest."""
+        if self.group is not None:
+            try:
+                (self.group / "cgroup.kill").write_text("1")
+                return
+            except OSError:
+                pass  # a kernel before 5.14
+        self._signal(signal.SIGKILL, whole_group=True)
+
+    def read_reports(self) -> Iterator[dict[str, Any]]:
+        """The report lines that have come in. What is not a report is passed over: any program may write here."""
+        while True:
+            try:
+                piece = os.read(self.reports, READ_BYTES)
+            except (BlockingIOError, OSError):
+                break
+            if not piece:
+                break
+            self.buffer += piece
+            *lines, self.buffer = self.buffer.split(b"\n")
+            if len(self.buffer) > LONGEST_REPORT_BYTES:
+                self.buffer = b""
+            for line in lines:
+                try:
+                    report = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(report, dict) and "report" in report:
+                    yield report
+
+    def others(self, known: set[int]) -> list[tree.Process]:
+        """What is left of its tree after the leader. known: the pids of all leaders.
+
+        While we live, our children that we did not start are orphans of some tree: this one's, unless their mark
+        names another attempt.
+        """
+        if self.group is not None:
+            return tree.members(self.group)
+        left = []
+        for orphan in tree.adopted(known):
+            mark = tree.mark_of(orphan.pid)
+            if mark is None or mark == self.mark:
+                left.append(orphan)
+        return left
+
+    def close(self) -> None:
+        """Let go of its pipes and its cgroup."""
+        os.close(self.reports)
+        if self.process.stdin is not None:
+            try:
+                self.process.stdin.close()
+            except BrokenPipeError:
+                pass
+        if self.group is not None:
+            tree.remove(self.group)
+
+    def _signal(self, signum: int, *, whole_group: bool = False) -> None:
+        try:
+            if self.is_program or whole_group:
+                os.killpg(self.pid, signum)  # its leader is not reaped yet, or its group is not empty: the id is ours
+            else:
+                os.kill(self.pid, signum)
+        except ProcessLookupError:
+            pass
+
+
+def start(job: Job, home: Home, home_id: str, cgroups: tree.Cgroups) -> Child:
+    """A child for a job. A kind's child stands by; a program is at work at once, and its lane must be free.
+
+    job.attempt is the attempt it will be. Raises LaneHeld, and OSError when it can't be started at all.
+    """
+    workdir = home.workdir(job.id)
+    workdir.mkdir(parents=True, exist_ok=True)
+    lock = home.lane_lock(job.lane) if job.lane == "gpu" else None
+    ticket = Ticket(job.id, job.attempt, job.kind, job.args, str(home.path), str(workdir), str(lock) if lock else None)
+    mark = f"{home_id}:{job.id}:{job.attempt}"
+    group = cgroups.make(
+        f"neverrest-{home_id}-{job.id}-{job.attempt}-{time.monotonic_ns()}"
+    )  # a dropped standby had one
+    program = _program(job)
+    reports, report_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    os.set_blocking(report_end, True)
+    passed, lock_fd = [report_end], None
+    try:
+        if program is not None and lock is not None:
+            lock_fd = take_lock(lock)
+            passed.append(lock_fd)
+        env = dict(os.environ if program is None else program.env)
+        env |= {MARK: mark, REPORT_FD: str(report_end), "NEVERREST_WORKDIR": str(workdir)}
+        with open(home.log(job.id), "ab", buffering=0) as log:
+            process = subprocess.Popen(
+                list(program.argv) if program else [sys.executable, "-P", "-u", "-m", "jobs"],
+                cwd=program.cwd if program else home.path,
+                env=env,
+                stdin=subprocess.DEVNULL if program else subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=passed,
+                start_new_session=True,
+                preexec_fn=functools.partial(_before_exec, group, os.getpid() if program else None),
+            )
+    except BaseException:
+        os.close(reports)
+        raise
+    finally:
+        os.close(report_end)
+        if lock_fd is not None:
+            os.close(lock_fd)  # the child's tree holds it now
+    child = Child(job, ticket, mark, process, reports, program is not None, group)
+    if program is None:
+        child.tell(ticket.to_line())
+    else:
+        child.phase = Phase.RUNNING
+    return child
+
+
+def take_lock(lock: Path) -> int:
+    """The lane lock, held, as an inheritable descriptor. Raises LaneHeld."""
+    lock.parent.mkdir(exist_ok=True)
+    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise LaneHeld(str(lock)) from error
+        raise
+    os.set_inheritable(descriptor, True)
+    return descriptor
+
+
+def _program(job: Job) -> "jobs.kind.Program | None":
+    argv = getattr(jobs.kind.load(job.kind), "argv", None)
+    if argv is None:
+        return None
+    program: jobs.kind.Program = argv(jobs.kind.parse(job.kind, job.args))
+    return program
+
+
+def _before_exec(group: Path | None, supervisor_pid: int | None) -> None:
+    """In the child, before exec: into its cgroup; a program also hears of the supervisor's death this way."""
+    if group is not None:
+        tree.join(group)
+    if supervisor_pid is not None:
+        tree.die_with_parent(signal.SIGTERM)
+        if os.getppid() != supervisor_pid:  # it died before we asked to be told
+            os._exit(EXIT_UNFINISHED)

@@ -1,0 +1,501 @@
+"""jobd: the loop. Phase (where a child stands) and event (what happened) give the action; ON is all there is to decide.
+
+One thread, one selector: signals, the doorbell, report pipes, deadlines. Children do the work, queue.py keeps it.
+Between two jobs of the GPU lane lies one transaction: the end of one and the claim of the next.
+"""
+
+import argparse
+import dataclasses
+import fcntl
+import os
+import selectors
+import signal
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from enum import Enum
+
+import jobs.kind
+from jobs.contract import BadArgs
+from supervisor import child as children
+from supervisor import db as database
+from supervisor import gpu, ledger, notify, queue, recovery, settings, tree, verdict
+from supervisor.child import Child, Phase
+from supervisor.errors import Refused
+from supervisor.home import Home
+from supervisor.queue import Job
+
+TICK_S = 2.0  # the safety net under the events: a lost doorbell costs this much, never a night
+PROGRESS_EVERY_S = 1.0  # how often a child's progress goes to the queue
+SEEN_EVERY_S = 10.0  # how often the ledger learns that we live
+SWEEP_EVERY_S = 0.02
+TROUBLE_WAIT_S = 1.0  # after the queue could not be written (a full disk): until the next try
+
+
+class Event(Enum):
+    """What can happen to a child."""
+
+    REPORT = "report"  # it says something
+    EXIT = "exit"  # its leader ended
+    LEAVE = "leave"  # somebody wants it gone; child.why says who
+    LATE = "late"  # its deadline has passed
+
+
+class Daemon:
+    """The supervisor of one home."""
+
+    def __init__(self, home: Home, options: settings.Settings, *, until_empty: bool = False) -> None:
+        self.home, self.options, self.until_empty = home, options, until_empty
+        self.db = home.connect()
+        self.soft_db = database.connect(home.queue_db, durable=False)  # progress: a power cut may take the last second
+        self.home_id = queue.meta(self.db, "home_id") or ""
+        self.cgroups = tree.Cgroups(options.cgroups)
+        self.selector = selectors.DefaultSelector()
+        self.children: list[Child] = []
+        self.ended: list[Child] = []  # swept clean, not settled yet
+        self.draining = False
+        self.device = "cpu"
+        self.lane_closed: str | None = None  # why nobody gets the GPU
+        self.spoilt_standby: tuple[int, int] | None = None  # (job, attempt) whose standby died: it starts cold
+        self.gpu_free_at = time.time()  # when the last one on the GPU ended
+        self.due = {"turn": 0.0, "tick": 0.0, "seen": 0.0, "progress": 0.0}  # monotonic times
+
+    # ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def run(self) -> None:
+        """Serve until told to drain, or until the queue is empty when asked so, and the last child is gone."""
+        self._listen()
+        self.device = self._choose_device()
+        queue.set_meta(self.db, "device", self.device)
+        ledger.recover(self.db, now=time.time())
+        notify.systemd("READY=1")
+        recovery.recover(self.db, self.home, self.home_id, self.options, self.cgroups, lambda: self.draining)
+        while not (self._may_end() and not self.children and not self.ended):
+            for child, event in self._events():
+                child.phase = ON[child.phase][event](self, child)
+            self._turn_if_due()
+        ledger.enter(self.db, "down", now=time.time())
+        notify.systemd("STOPPING=1")
+
+    def _may_end(self) -> bool:
+        return self.draining or (self.until_empty and not queue.can_still_run(self.db))
+
+    def _events(self) -> Iterator[tuple[Child, Event]]:
+        """Wait for the next thing to happen, and say to whom."""
+        for key, _ in self.selector.select(self._wait_s()):
+            if isinstance(key.data, Child):
+                yield key.data, Event.REPORT
+            else:
+                self._drain_pipe(key.fd)
+                self.due["turn"] = 0.0
+        yield from self._exits()
+        now = time.monotonic()
+        for child in list(self.children):
+            if child.deadline is not None and now >= child.deadline:
+                yield child, Event.LATE
+        yield from self._unwanted()
+
+    def _exits(self) -> Iterator[tuple[Child, Event]]:
+        """Reap whoever ended: our children, and the orphans we adopted."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            for child in list(self.children):
+                if child.pid == pid and child.status is None:
+                    child.status = child.process.returncode = os.waitstatus_to_exitcode(status)
+                    yield child, Event.EXIT
+
+    def _unwanted(self) -> Iterator[tuple[Child, Event]]:
+        """Who must leave: asked by its user, by a higher priority, by a paused queue, by our own end."""
+        busy = [child for child in self.children if child.phase is Phase.RUNNING]
+        if not busy and not self.draining:
+            return
+        wishes = queue.wishes(self.db)
+        paused = queue.is_paused(self.db)
+        for child in list(self.children):
+            if self.draining:
+                child.why = child.why or "the supervisor stops"
+            elif child.job.id in wishes and child.claimed:
+                child.why = wishes[child.job.id]
+            elif paused:
+                child.why = "the queue is paused"
+            elif child.phase is Phase.RUNNING and self._is_preempted(child):
+                child.why = "a higher priority needs the GPU"
+            if child.why is not None and child.phase in (Phase.RUNNING, Phase.STANDBY):
+                yield child, Event.LEAVE
+
+    def _is_preempted(self, child: Child) -> bool:
+        if child.job.lane != "gpu" or not child.job.preemptible:
+            return False
+        first = queue.peek(self.db, "gpu", now=time.time())
+        if first is None or first.priority <= queue.get(self.db, child.job.id).priority:
+            return False
+        slice_ends = child.began + self.options.min_slice_s
+        self.due["turn"] = min(self.due["turn"], slice_ends)
+        return time.monotonic() >= slice_ends
+
+    # ── the actions of ON: (daemon, child) -> the child's next phase ──────────────────────────────────────────────
+
+    def keep(self, child: Child) -> Phase:
+        return child.phase
+
+    def note(self, child: Child) -> Phase:
+        """Take in what it says. Progress waits for the next second; a follow-up job goes into the queue at once."""
+        for report in child.read_reports():
+            try:
+                verdict.take_report(self.db, child, report)
+            except (Refused, BadArgs, KeyError, TypeError, ValueError) as error:
+                say(f"job {child.job.id} reported what can't be taken: {error}")
+            self.due["turn"] = min(self.due["turn"], time.monotonic() + PROGRESS_EVERY_S)
+        return child.phase
+
+    def drop(self, child: Child) -> Phase:
+        """A standby that is not wanted any more: it has nothing to save."""
+        child.kill()
+        child.deadline = time.monotonic() + self.options.reclaim_s
+        return Phase.KILLED
+
+    def stop(self, child: Child) -> Phase:
+        """Save and leave: it has grace_s."""
+        child.ask_to_leave()
+        child.deadline = time.monotonic() + self.options.grace_s
+        child.kill_others_at = child.deadline if child.is_program else 0.0
+        return Phase.STOPPING
+
+    def kill(self, child: Child) -> Phase:
+        say(f"job {child.job.id} did not leave within {self.options.grace_s:.0f} s: killed")
+        child.kill()
+        child.deadline = time.monotonic() + self.options.reclaim_s
+        return Phase.KILLED
+
+    def alarm(self, child: Child) -> Phase:
+        """SIGKILL did not end it: the kernel holds it (D state). Nobody may share the GPU with it."""
+        self._close_lane(child, f"process {child.pid} of job {child.job.id} can't be killed (the kernel holds it)")
+        return child.phase
+
+    def end(self, child: Child) -> Phase:
+        """The leader is gone. What it said last still counts; then its tree is swept."""
+        if child.job.lane == "gpu" and child.claimed:
+            self.gpu_free_at = time.time()
+        self.note(child)
+        child.kill_others_at = max(child.kill_others_at, time.monotonic())
+        return self.sweep(child)
+
+    def sweep(self, child: Child) -> Phase:
+        """Once nothing of its tree is left, it is over. A program's tree has the grace that its leader had."""
+        known = {other.pid for other in self.children if other.status is None}
+        left = child.others(known)
+        if not left:
+            self._finish(child)
+            return Phase.SWEEPING
+        now = time.monotonic()
+        if now >= child.kill_others_at:
+            for process in left:
+                process.kill(signal.SIGKILL)
+        if now >= child.kill_others_at + self.options.reclaim_s:
+            pids = ", ".join(str(process.pid) for process in left)
+            self._close_lane(child, f"processes {pids} of job {child.job.id} can't be killed")
+        else:
+            child.deadline = now + SWEEP_EVERY_S
+        return Phase.SWEEPING
+
+    def _finish(self, child: Child) -> None:
+        self.selector.unregister(child.reports)
+        child.close()
+        self.children.remove(child)
+        if child.claimed:
+            self.ended.append(child)
+        elif child.why is None:
+            self.spoilt_standby = (child.job.id, child.ticket.attempt)
+        if self.lane_closed and child.job.lane == "gpu":
+            self.lane_closed = None
+            queue.set_meta(self.db, "lane_closed", "")
+        self.due["turn"] = 0.0
+
+    def _close_lane(self, child: Child, why: str) -> None:
+        child.deadline = time.monotonic() + TICK_S
+        if child.job.lane == "gpu" and self.lane_closed is None:
+            self.lane_closed = why
+            say(f"ALARM: the GPU lane is closed: {why}")
+            queue.set_meta(self.db, "lane_closed", why)
+
+    # ── the turn: settle who ended, claim who is next, one transaction ────────────────────────────────────────────
+
+    def _turn_if_due(self) -> None:
+        now = time.monotonic()
+        if now < min(self.due["turn"], self.due["tick"]):
+            return
+        self.due |= {"turn": now + TICK_S, "tick": now + TICK_S}
+        try:
+            for job in self._turn():
+                self._launch(job)
+            self._arrange_standby()
+            self._write_down()
+        except sqlite3.OperationalError as error:  # a full disk, a failing one: nothing is half done; try again
+            say(f"the queue can't be written ({error}): again in {TROUBLE_WAIT_S:.0f} s")
+            self.due |= {"turn": now + TROUBLE_WAIT_S, "tick": now + TROUBLE_WAIT_S}
+        notify.systemd("WATCHDOG=1")  # from the loop itself: a loop that hangs must look dead
+
+    def _turn(self) -> list[Job]:
+        """Settle and claim. The jobs claimed, to be launched once the commit is on the disk."""
+        now = time.time()
+        claimed: list[Job] = []
+        wanted = [lane for lane in queue.LANES for _ in range(self._free_slots(lane)) if self._has_work(lane, now)]
+        if not self.ended and not wanted:
+            self._book(None, now)
+            return []
+        with database.transaction(self.db):
+            for child in self.ended:
+                verdict.settle(self.db, child, self.home.log(child.job.id), now=now)
+            for lane in queue.LANES:
+                for _ in range(self._free_slots(lane)):
+                    if self._may_claim(lane) and (job := queue.claim(self.db, lane, now=now)):
+                        claimed.append(job)
+            self._book(next((job for job in claimed if job.lane == "gpu"), None), now)
+        self.ended.clear()
+        return claimed
+
+    def _has_work(self, lane: str, now: float) -> bool:
+        return self._may_claim(lane) and queue.peek(self.db, lane, now=now) is not None
+
+    def _may_claim(self, lane: str) -> bool:
+        closed = self.lane_closed is not None and lane == "gpu"
+        return not (self.draining or closed or queue.is_paused(self.db))
+
+    def _free_slots(self, lane: str) -> int:
+        busy = sum(child.claimed and child.job.lane == lane for child in self.children)
+        return max(0, (1 if lane == "gpu" else self.options.cpu_slots) - busy)
+
+    def _book(self, claimed: Job | None, now: float) -> None:
+        """Tell the ledger how the GPU lane is."""
+        if any(child.claimed and child.job.lane == "gpu" for child in self.children):
+            return  # booked when it was claimed
+        if claimed is not None:
+            ledger.enter(self.db, "switching", now=min(self.gpu_free_at, now))
+            ledger.enter(self.db, "running", now=now, job_id=claimed.id, kind=claimed.kind)
+            return
+        idle = "closed" if self.lane_closed else "paused" if queue.is_paused(self.db) else "empty"
+        if self.gpu_idle_class != idle:
+            ledger.enter(self.db, idle, now=now)
+
+    @property
+    def gpu_idle_class(self) -> str:
+        row = self.db.execute("select class from span where closed = 0").fetchone()
+        return row["class"] if row else ""
+
+    def _launch(self, job: Job) -> None:
+        """Start a claimed job: its warm standby if there is one, else a cold child."""
+        standby = self._standby_for(job)
+        try:
+            child = standby or self._start(job)
+        except BadArgs as error:
+            queue.fail(self.db, job.id, job.attempt, str(error), now=time.time())
+            return
+        except children.LaneHeld as error:
+            self._make_way(job, error)
+            return
+        except OSError as error:
+            why = f"it could not be started: {error}"
+            queue.retry(self.db, job.id, job.attempt, why, now=time.time())
+            self.due["turn"] = 0.0
+            return
+        child.job, child.claimed, child.began = job, True, time.monotonic()
+        verdict.mark_log(self.home.log(job.id), job, child.pid)
+        if not child.is_program:
+            child.go(self.device if job.lane == "gpu" else "cpu")
+
+    def _make_way(self, job: Job, held: children.LaneHeld) -> None:
+        """Somebody of an earlier attempt holds the lane: name it, kill it if it is ours, and come back."""
+        queue.release(self.db, job.id, job.attempt, "the lane was still held", now=time.time())
+        for process in tree.holders(self.home.lane_lock("gpu")):
+            if (tree.mark_of(process.pid) or f"{self.home_id}:").startswith(f"{self.home_id}:"):
+                say(f"process {process.pid} still holds the GPU lane: killed")
+                process.kill(signal.SIGKILL)
+        self.due["turn"] = time.monotonic() + SWEEP_EVERY_S
+
+    def _start(self, job: Job) -> Child:
+        child = children.start(job, self.home, self.home_id, self.cgroups)
+        self.children.append(child)
+        self.selector.register(child.reports, selectors.EVENT_READ, child)
+        return child
+
+    # ── the standby: the next job's interpreter, warm before its turn ─────────────────────────────────────────────
+
+    def _standby_for(self, job: Job) -> Child | None:
+        """The standby, when it is exactly this attempt of this job with these args."""
+        for child in self.children:
+            same = (child.ticket.id, child.ticket.attempt, child.ticket.args) == (job.id, job.attempt, job.args)
+            if child.phase is Phase.STANDBY and child.status is None and same:
+                return child
+        return None
+
+    def _arrange_standby(self) -> None:
+        """Have the job that `claim` would take next stand by; send another one away."""
+        wanted = self._next_for_standby()
+        for child in self.children:
+            if child.phase is Phase.STANDBY and child.why is None:
+                if wanted is not None and (child.ticket.id, child.ticket.attempt, child.ticket.args) == (
+                    wanted.id, wanted.attempt + 1, wanted.args,
+                ):  # fmt: skip
+                    return
+                child.why = "another job is next"
+                child.phase = self.drop(child)
+        if wanted is not None:
+            try:
+                self._start(next_attempt(wanted))
+            except (OSError, BadArgs):
+                self.spoilt_standby = (wanted.id, wanted.attempt + 1)  # its own turn says what is wrong
+
+    def _next_for_standby(self) -> Job | None:
+        busy = any(child.claimed and child.job.lane == "gpu" for child in self.children)
+        if not (busy and self.options.standby) or self.draining or queue.is_paused(self.db):
+            return None
+        job = queue.peek(self.db, "gpu", now=time.time())
+        if job is None or (job.id, job.attempt + 1) == self.spoilt_standby or is_program(job.kind):
+            return None
+        return job if free_memory_mib() >= self.options.standby_min_free_mib else None
+
+    # ── small things ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _write_down(self) -> None:
+        """Progress and our own pulse go to the queue."""
+        now = time.monotonic()
+        if now >= self.due["progress"]:
+            self.due["progress"] = now + PROGRESS_EVERY_S
+            for child in self.children:
+                if child.claimed and child.progress is not None:
+                    verdict.write_progress(self.soft_db, child, now=time.time())
+        if now >= self.due["seen"]:
+            self.due["seen"] = now + SEEN_EVERY_S
+            ledger.touch(self.soft_db, now=time.time())
+        if any(child.claimed and child.progress is not None for child in self.children):
+            self.due["turn"] = min(self.due["turn"], self.due["progress"])
+
+    def _wait_s(self) -> float:
+        times = [self.due["turn"], self.due["tick"], *(c.deadline for c in self.children if c.deadline is not None)]
+        due_at = queue.next_due_at(self.db, now=time.time())
+        if due_at is not None:
+            times.append(time.monotonic() + due_at - time.time())
+        wait_s = max(0.0, min(times) - time.monotonic())
+        if due_at is not None and due_at <= time.time() + wait_s:
+            self.due["turn"] = min(self.due["turn"], time.monotonic() + wait_s)
+        return wait_s
+
+    def _choose_device(self) -> str:
+        if self.options.device != "auto":
+            return self.options.device
+        found = gpu.probe()
+        say(f"GPU: {found.name or found.state}{' (' + found.why + ')' if found.why else ''}; jobs go to {found.device}")
+        return found.device
+
+    def _listen(self) -> None:
+        """Signals, and the doorbell."""
+        tree.become_subreaper()
+        wake, ring = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(ring, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(signum, self._on_signal)
+        if not self.home.doorbell.exists():
+            os.mkfifo(self.home.doorbell, 0o600)
+        bell = os.open(self.home.doorbell, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)  # RDWR: never at its end
+        self.selector.register(wake, selectors.EVENT_READ)
+        self.selector.register(bell, selectors.EVENT_READ)
+
+    def _on_signal(self, signum: int, frame: object) -> None:
+        self.draining = self.draining or signum != signal.SIGHUP
+
+    def _drain_pipe(self, descriptor: int) -> None:
+        try:
+            while os.read(descriptor, 4096):
+                pass
+        except BlockingIOError:
+            pass
+
+
+ON: dict[Phase, dict[Event, Callable[[Daemon, Child], Phase]]] = {
+    Phase.STANDBY: {
+        Event.REPORT: Daemon.note, Event.EXIT: Daemon.end, Event.LEAVE: Daemon.drop, Event.LATE: Daemon.drop,
+    },
+    Phase.RUNNING: {
+        Event.REPORT: Daemon.note, Event.EXIT: Daemon.end, Event.LEAVE: Daemon.stop, Event.LATE: Daemon.keep,
+    },
+    Phase.STOPPING: {
+        Event.REPORT: Daemon.note, Event.EXIT: Daemon.end, Event.LEAVE: Daemon.keep, Event.LATE: Daemon.kill,
+    },
+    Phase.KILLED: {
+        Event.REPORT: Daemon.note, Event.EXIT: Daemon.end, Event.LEAVE: Daemon.keep, Event.LATE: Daemon.alarm,
+    },
+    Phase.SWEEPING: {
+        Event.REPORT: Daemon.note, Event.EXIT: Daemon.keep, Event.LEAVE: Daemon.keep, Event.LATE: Daemon.sweep,
+    },
+}  # fmt: skip
+
+
+def next_attempt(job: Job) -> Job:
+    """The job as it will be once claimed: what a standby is told."""
+    return dataclasses.replace(job, attempt=job.attempt + 1)
+
+
+def is_program(kind: str) -> bool:
+    try:
+        return hasattr(jobs.kind.load(kind), "argv")
+    except BadArgs:
+        return True  # a kind that is gone: its own turn says so
+
+
+def free_memory_mib() -> int:
+    with open("/proc/meminfo") as file:
+        for line in file:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) >> 10
+    return 0
+
+
+def say(text: str) -> None:
+    """One line to stderr: the journal, under systemd."""
+    print(f"jobd: {text}", file=sys.stderr, flush=True)
+
+
+def hold_home(home: Home) -> int:
+    """The home's lock, held until we die. Raises Refused when another jobd has it."""
+    descriptor = os.open(home.path / "jobd.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        other = os.pread(descriptor, 32, 0).decode().strip()
+        os.close(descriptor)
+        raise Refused(f"another jobd (pid {other}) already serves {home.path}: one is enough") from error
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    return descriptor
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="jobd", description="Serve the queue of one home: never let the GPU rest.")
+    parser.add_argument("-C", "--home", help="the folder for queue.db (else $NEVERREST_HOME, else here)")
+    parser.add_argument("--until-empty", action="store_true", help="leave when nothing in the queue can run any more")
+    told = parser.parse_args(argv)
+    from supervisor import home as homes
+
+    try:
+        home = homes.find(told.home)
+        options = settings.read(home.path)
+        database.create(home.queue_db)
+        lock = hold_home(home)
+        daemon = Daemon(home, options, until_empty=told.until_empty)
+    except Refused as refusal:
+        say(str(refusal))
+        return 1
+    daemon.run()
+    os.close(lock)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""A supervisor starts where another one died: who of its children lives, what they finished, who comes back.
+
+They were told by the kernel (stdin closed, or SIGTERM at its death) and save and leave. Nobody gets `go` before the
+last of them is gone.
+"""
+
+import json
+import signal
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+
+from supervisor import notify, queue, tree
+from supervisor.db import transaction
+from supervisor.home import Home
+from supervisor.queue import Job
+from supervisor.settings import Settings
+
+LOOK_EVERY_S = 0.05
+
+
+def recover(
+    db: sqlite3.Connection,
+    home: Home,
+    home_id: str,
+    options: Settings,
+    cgroups: tree.Cgroups,
+    draining: Callable[[], bool],
+) -> None:
+    """Wait for what an earlier supervisor left, then give every job that ran back to the queue."""
+    if not wait_for_strays(home, home_id, options, cgroups, draining):
+        return  # we were told to leave first: the jobs stay `running`, and the next supervisor looks again
+    boot_id = _boot_id()
+    rebooted = queue.meta(db, "boot_id") not in (None, boot_id)
+    now = time.time()
+    with transaction(db):
+        for job in queue.running(db):
+            state = take_back(db, home, job, rebooted, now)
+            print(f"jobd: job {job.id} was running when the supervisor went: {state}", file=sys.stderr, flush=True)
+        queue.set_meta(db, "boot_id", boot_id)
+        queue.set_meta(db, "lane_closed", "")
+
+
+def take_back(db: sqlite3.Connection, home: Home, job: Job, rebooted: bool, now: float) -> str:
+    """One job that was running: done, if its child got to say so; else back in the queue. Its new state."""
+    outcome = _outcome(home, job)
+    if outcome == 0:
+        queue.succeed(db, job.id, job.attempt, now=now)
+        return "succeeded"
+    if job.wish == "cancel":
+        queue.end_cancelled(db, job.id, job.attempt, now=now)
+        return "cancelled"
+    if rebooted and job.wish is None:
+        return queue.lose(db, job.id, job.attempt, now=now)
+    state = "paused" if job.wish == "pause" else "queued"
+    queue.release(db, job.id, job.attempt, "the supervisor went away", now=now, state=state)
+    return state
+
+
+def wait_for_strays(
+    home: Home, home_id: str, options: Settings, cgroups: tree.Cgroups, draining: Callable[[], bool]
+) -> bool:
+    """Wait until no process of an earlier supervisor is left: grace_s to save, then SIGKILL. False if told to leave."""
+    kill_at = time.monotonic() + options.grace_s
+    told: set[tuple[int, int]] = set()
+    while left := strays(home, home_id, cgroups):
+        for process in left:
+            if time.monotonic() >= kill_at:
+                process.kill(signal.SIGKILL)
+            elif (process.pid, process.started) not in told:
+                told.add((process.pid, process.started))
+                process.kill(signal.SIGTERM)
+                print(f"jobd: waiting for process {process.pid} of an earlier supervisor to save", file=sys.stderr)
+        notify.systemd("WATCHDOG=1")
+        if draining():
+            return False
+        time.sleep(LOOK_EVERY_S)
+    for group in cgroups.left(f"neverrest-{home_id}-"):
+        tree.remove(group)
+    return True
+
+
+def strays(home: Home, home_id: str, cgroups: tree.Cgroups) -> list[tree.Process]:
+    """Every process an earlier supervisor of this home started and that lives: by mark, lane lock and cgroup."""
+    found = tree.marked(f"{home_id}:") + tree.holders(home.lane_lock("gpu"))
+    for group in cgroups.left(f"neverrest-{home_id}-"):
+        found += tree.members(group)
+    return list({process.pid: process for process in found}.values())
+
+
+def _outcome(home: Home, job: Job) -> int | None:
+    """The exit code a child left on disk because its supervisor was gone, if it is this attempt's."""
+    try:
+        outcome = json.loads((home.workdir(job.id) / "outcome.json").read_text())
+        return int(outcome["exit"]) if outcome["attempt"] == job.attempt else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()

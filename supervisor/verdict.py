@@ -1,0 +1,129 @@
+"""What a child says and how it ended, told to the queue."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jobs.kind
+from jobs.contract import EXIT_BAD_ARGS, EXIT_DONE, EXIT_OUT_OF_MEMORY, EXIT_UNFINISHED
+from supervisor import queue
+from supervisor.child import Child
+from supervisor.errors import StaleAttempt
+from supervisor.queue import Job, NewJob
+
+TAIL_BYTES = 4096  # of a log, for the error of a job that failed
+ERROR_CHARS = 500
+
+
+def take_report(db: sqlite3.Connection, child: Child, report: Mapping[str, Any]) -> None:
+    """One line of a child. Raises Refused, BadArgs, KeyError, TypeError or ValueError for one that can't be taken."""
+    match report["report"]:
+        case "ready":
+            child.ready = True
+        case "progress" if child.claimed:
+            child.progress = dict(report) | {"eta_at": _eta_at(child, float(report["done"]), float(report["total"]))}
+        case "note" if child.claimed:
+            queue.set_note(db, child.job.id, child.job.attempt, str(report["text"])[:ERROR_CHARS], now=time.time())
+        case "submit" if child.claimed:
+            submit(db, child.job, report)
+
+
+def submit(db: sqlite3.Connection, parent: Job, report: Mapping[str, Any]) -> int:
+    """Queue a follow-up job of a running one, checked like any other. Its id."""
+    kind = str(report["kind"])
+    args = jobs.kind.parse(kind, dict(report["args"]))
+    new = NewJob(
+        kind=kind,
+        args=dict(report["args"]),
+        lane=jobs.kind.lane(kind),
+        name=report.get("name"),
+        priority=queue.get(db, parent.id).priority + int(report.get("priority_above", 0)),
+        preemptible=jobs.kind.is_preemptible(kind, args),
+        after=queue.ids_of_keys(db, report.get("after", ())),
+        key=str(report["key"]),
+        parent_id=parent.id,
+    )
+    return queue.add(db, new, now=time.time())
+
+
+def write_progress(db: sqlite3.Connection, child: Child, *, now: float) -> None:
+    """The newest progress of a running child, to the queue."""
+    report, child.progress = child.progress, None
+    if report is None:
+        return
+    try:
+        queue.note_progress(db, child.job.id, child.job.attempt, report, now=now)
+    except StaleAttempt:
+        pass  # it ended meanwhile
+
+
+def settle(db: sqlite3.Connection, child: Child, log: Path, *, now: float) -> str:
+    """The verdict on an attempt that is over: one arrow out of running. The job's new state."""
+    job_id, attempt, status = child.job.id, child.job.attempt, child.status
+    assert status is not None
+    write_progress(db, child, now=now)
+    wish = queue.get(db, job_id).wish
+    if status == EXIT_DONE:
+        queue.succeed(db, job_id, attempt, now=now)
+        return "succeeded"
+    if wish == "cancel":
+        queue.end_cancelled(db, job_id, attempt, now=now)
+        return "cancelled"
+    if status == EXIT_BAD_ARGS:
+        return queue.fail(db, job_id, attempt, last_words(log), now=now)
+    if wish == "pause":
+        queue.release(db, job_id, attempt, "paused by its user", now=now, state="paused")
+        return "paused"
+    if child.why is not None:
+        queue.release(db, job_id, attempt, child.why, now=now)
+        return "queued"
+    if status == EXIT_UNFINISHED:
+        return queue.leave_unfinished(db, job_id, attempt, now=now)
+    return queue.retry(db, job_id, attempt, blame(status, log), now=now)
+
+
+def blame(status: int, log: Path) -> str:
+    """Why an attempt failed, in a sentence."""
+    if status == EXIT_OUT_OF_MEMORY:
+        return f"out of GPU memory: {last_words(log)}"
+    if status < 0:
+        return f"killed by signal {-status}" + (" (the kernel kills so when memory is short)" if status == -9 else "")
+    return f"exit code {status}: {last_words(log)}"
+
+
+def last_words(log: Path) -> str:
+    """The last line a job printed, safe to show: control characters stay in the log."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    said = [line.strip() for line in lines if line.strip() and not line.startswith("── attempt ")]
+    text = said[-1] if said else "it printed nothing"
+    return "".join(c if c.isprintable() else "�" for c in text)[:ERROR_CHARS]
+
+
+def mark_log(log: Path, job: Job, pid: int) -> None:
+    """A line in the job's log where an attempt begins."""
+    at = time.strftime("%Y-%m-%d %H:%M:%S %z")
+    try:
+        with open(log, "ab") as file:
+            file.write(f"── attempt {job.attempt} · {at} · pid {pid} ──\n".encode())
+    except OSError:
+        pass  # a full disk must not stop the job that may free it
+
+
+def _eta_at(child: Child, done: float, total: float) -> float | None:
+    """When it will be done at the pace of this attempt; None until it has a pace."""
+    now = time.monotonic()
+    if child.pace is None:
+        child.pace = (now, done)
+        return None
+    began, at_first = child.pace
+    if done <= at_first or now - began < 1.0 or total < done:
+        return None
+    return time.time() + (total - done) * (now - began) / (done - at_first)
