@@ -1,0 +1,152 @@
+"""A fact: one value in one sentence of one article, with everything the families need to ask about it.
+
+A fact is asked as a statement with a hole ("The battle began on ____"), and, where the sentence has a plain shape,
+as a question ("when did the battle begin"). What can't be asked cleanly is refused, with the reason.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from datagen.english import finite_verb, has_verb
+from datagen.features import Feature, extract
+from datagen.names import Gazetteer
+from datagen.records import fact_key
+from datagen.shapes import Shape, shape_of
+from datagen.words import words
+
+BLANK = "____"
+MIN_WORDS, MAX_WORDS = 5, 32  # of a sentence, and of what is left of it as a statement
+SHORT_WORDS = 15  # a longer sentence is cut at a comma where a clause with a verb is left
+
+PRONOUNS = frozenset(
+    words(
+        "he she it they his her its their this these those that such both here there we i you our my another one some"
+    )
+)
+HOLES = re.compile(r"\(\s|\s\)|\(\)|,\s*,|\s,|\$ |''|\[|\]|\||\{|\}|=|<|>|…|\.\.\.|\?|_")
+CUT = re.compile(r"(?:[,;:]| [-–—]) ")
+_LIST_GOES_ON = re.compile(r"(?:and|or|[A-Z][\w’'-]*(?: [A-Z][\w’'-]*)*(?:,| and| or)) ?")
+UNFINISHED = re.compile(r"\b(?:the|a|an|of|in|on|at|to|and|or|by|for|with|from|between|both)$")
+
+
+class Refusal(NamedTuple):
+    """Why a sentence, or one value in it, is not asked about."""
+
+    reason: str
+    text: str
+    value: str = ""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One value that can be asked about: head + value + tail is a statement, true as the article says it.
+
+    sentence: the whole source sentence, number `ordinal` of its article. form: what a wrong value must share to look
+    alike. shape: the statement as a question, or None.
+    """
+
+    key: str
+    title: str
+    ordinal: int
+    sentence: str
+    kind: str
+    form: str
+    value: str
+    head: str
+    tail: str
+    shape: Shape | None
+
+    def statement(self, value: str = BLANK) -> str:
+        return self.head + value + self.tail
+
+    def in_context(self, text: str) -> str:
+        """The text, led by the article's title unless it names it itself: nothing is asked about 'the battle'."""
+        topic = plain_title(self.title)
+        return text if topic.lower() in text.lower() else f"{topic}: {text}"
+
+    @property
+    def body(self) -> str:
+        """The shortest way to ask: the question where there is one, else the statement with a hole."""
+        if self.shape is None:
+            return self.in_context(self.statement())
+        return self.in_context(self.shape.direct[0].upper() + self.shape.direct[1:] + "?")
+
+
+def plain_title(title: str) -> str:
+    """'Animalia (book)' -> 'Animalia'; 'The Blitz' stays, since sentences say it so."""
+    return re.sub(r" \([^)]*\)$", "", title)
+
+
+def facts_of(title: str, ordinal: int, sentence: str, gazetteer: Gazetteer) -> tuple[list[Fact], list[Refusal]]:
+    """The facts of one sentence of an article, and what was refused. Deterministic."""
+    if reason := unusable(sentence):
+        return [], [Refusal(reason, sentence)]
+    facts, refusals = [], []
+    features = extract(sentence, gazetteer)
+    for feature in features:
+        if reason := unaskable(title, sentence, feature):
+            refusals.append(Refusal(reason, sentence, feature.text))
+            continue
+        head, tail = crop(sentence, feature)
+        key = fact_key(title, sentence, feature.start, feature.end)
+        shape = shape_of(sentence, feature, features, gazetteer)
+        facts.append(Fact(key, title, ordinal, sentence, feature.kind, feature.form, feature.text, head, tail, shape))
+    return facts, refusals
+
+
+def unusable(sentence: str) -> str | None:
+    """Why a sentence as a whole can't be asked about, or None."""
+    parts = sentence.split()
+    if not MIN_WORDS <= len(parts) <= MAX_WORDS:
+        return f"a sentence of {len(parts)} words: {MIN_WORDS} to {MAX_WORDS} can be asked about"
+    if not (sentence[0].isupper() or sentence[0].isdigit()) or sentence[-1] != ".":
+        return "not a whole sentence"
+    if HOLES.search(sentence):
+        return "holds a hole or markup"
+    if sentence.count('"') % 2 or sentence.count("(") != sentence.count(")"):
+        return "an open quote or bracket"
+    if parts[0].lower().rstrip(",") in PRONOUNS:
+        return f"begins with {parts[0]!r}: whom it means stands elsewhere"
+    return None if has_verb(sentence) else "has no verb of its own"
+
+
+def unaskable(title: str, sentence: str, feature: Feature) -> str | None:
+    """Why one value of a good sentence can't be asked about, or None."""
+    if re.search(rf"(?<!\w){re.escape(feature.text)}(?!\w)", title, re.IGNORECASE):
+        return "the title gives it away"
+    if len(re.findall(rf"(?<!\w){re.escape(feature.text)}(?!\w)", sentence)) > 1:
+        return "stands twice in its sentence"
+    return None
+
+
+def crop(sentence: str, feature: Feature) -> tuple[str, str]:
+    """What stands before and after the value, a long tail cut at a comma. Always a clause with a verb."""
+    head, tail = sentence[: feature.start], sentence[feature.end :]
+    if len(sentence.split()) <= SHORT_WORDS:
+        return head, tail
+    for match in CUT.finditer(tail):
+        kept = tail[: match.start()]
+        if _LIST_GOES_ON.match(tail, match.end()) or UNFINISHED.search(kept) or _opens(head + kept):
+            continue
+        if len((head + feature.text + kept).split()) >= MIN_WORDS and _stands_alone(head + feature.text + kept):
+            return head, kept.rstrip(" ,;:") + "."
+    return head, tail
+
+
+def _opens(text: str) -> bool:
+    return text.count('"') % 2 == 1 or text.count("(") != text.count(")")
+
+
+_LEAD = re.compile(
+    r"(?:On|In|At|By|After|Before|During|From|For|With|Under|Near|Following|Despite|Until|Since) [^,]*, "
+)
+
+
+def _stands_alone(text: str) -> bool:
+    """Is it still a sentence: a subject and its own verb, behind at most one leading adjunct?"""
+    if lead := _LEAD.match(text):
+        text = text[lead.end() :]
+    elif re.match(r"(?:When|While|After|Before|Although|Though|As|Because|Since|If|Until|Once|Despite|With)\b", text):
+        return False
+    return finite_verb(text) is not None

@@ -1,0 +1,205 @@
+"""A plain statement as a question: who, when, where, how many. Only where the shape of the sentence is clear.
+
+`embedded` is the clause as it follows "tell me" ("when the battle began"), `direct` the one that stands alone ("when
+did the battle begin"). Where the verb is outside the tables the direct form is a cleft ("when was it that ...").
+"""
+
+import re
+from typing import NamedTuple
+
+from datagen.english import BE, finite_verb, has_verb, invert, is_participle
+from datagen.features import Feature
+from datagen.names import Gazetteer
+from datagen.words import words
+
+MAX_CLAUSE_WORDS = 22
+
+_TIME_LEAD = re.compile(
+    r"(?:^|\s)(?:(?:early |late )?(?:on|in)|on the (?:night|morning|evening|afternoon) of|at dawn on"
+    r"|in (?:early|late|mid)) $",
+    re.IGNORECASE,
+)
+_PLACE_LEAD = re.compile(r"(?:^|\s)(?:in|at|near|on)(?: the)? $", re.IGNORECASE)
+_FOLLOWERS = words(
+    "and but when while with by after before at near in to as from under for on where who because during against"
+)
+_GOES_ON = re.compile(rf"(?:[.,;]|$| (?:{'|'.join(_FOLLOWERS)})\b)")
+# Words that take "in" or "at" for themselves: "resulted in Poland" says no place.
+_GOVERNED = re.compile(
+    r"\b(?:result\w*|participat\w*|interest\w*|succeed\w*|consist\w*|believ\w*|increas\w*|decreas\w*|invest\w*"
+    r"|war|attack|raid|aimed|fired|part)$"
+)
+_ADJUNCTS = words(
+    "After In On With When While Although By During Following Despite Under As Before At For From Since"
+    " However Meanwhile Finally Later Eventually Soon"
+)
+_ADJUNCT = re.compile(rf"(?:{'|'.join(_ADJUNCTS)})\b")
+_CLAUSE_END = re.compile(r"[,;:] | [-–—] |, | and (?=[a-z]+ed\b)|\.$")
+_QUANTIFIER = re.compile(
+    r"(?:^|\s)(?:[Aa]bout|[Ss]ome|[Aa]round|[Nn]early|[Mm]ore than|[Oo]ver|[Aa]t least|[Aa]lmost|[Aa]pproximately"
+    r"|[Rr]oughly|[Ff]ewer than|[Ll]ess than|[Uu]p to|[Aa] total of|[Oo]nly) $"
+)
+_DATE_LIKE = re.compile(r"\b(?:1[0-9]{3}|20[0-2][0-9])\b")
+
+
+# What comes between the verb and the adjunct may own the adjunct: "since the defeat of Poland in 1939".
+_SECOND_CLAUSE = re.compile(
+    r"\b(?:when|while|which|who|whom|that|because|where|if|whether|since|until|after|before|following|despite|as)\b"
+)
+_IN_A_LIST = re.compile(r"(?:,| and| or)(?: the)? [A-Z][\w’'-]*(?: [A-Z][\w’'-]*)*(?:[,.;]|$| and| or| in| on)")
+
+
+class Shape(NamedTuple):
+    """One statement as a question, in both word orders, lower case, without a question mark."""
+
+    direct: str
+    embedded: str
+
+
+def shape_of(sentence: str, feature: Feature, features: list[Feature], gazetteer: Gazetteer) -> Shape | None:
+    """The sentence as a question whose answer is the feature's text, or None when its shape is not plain."""
+    make = {"date": _when, "place": _where, "person": _who, "number": _how_many}[feature.kind]
+    shape = make(sentence, feature, gazetteer)
+    if shape is None or len(shape.embedded.split()) > MAX_CLAUSE_WORDS or _opens(shape.embedded):
+        return None
+    return shape
+
+
+def _opens(text: str) -> bool:
+    return text.count('"') % 2 == 1 or text.count("(") != text.count(")")
+
+
+def _when(sentence: str, feature: Feature, gazetteer: Gazetteer) -> Shape | None:
+    return _adjunct("when", _TIME_LEAD, sentence, feature, gazetteer)
+
+
+def _where(sentence: str, feature: Feature, gazetteer: Gazetteer) -> Shape | None:
+    if feature.before.lower() not in ("in", "at", "near") and not _on_island(feature):
+        return None
+    return _adjunct("where", _PLACE_LEAD, sentence, feature, gazetteer)
+
+
+def _is_copula(clause: str) -> bool:
+    """'The battle was a series of attacks': asked with where, it reads broken; 'the ship was sunk' does not."""
+    verb = finite_verb(clause)
+    if verb is None or verb.word not in BE:
+        return False
+    follower = clause[verb.end :].split()[:1]
+    return not follower or not (is_participle(follower[0]) or follower[0] == "born")
+
+
+def _on_island(feature: Feature) -> bool:
+    return feature.before.lower() == "on" and "Front" not in feature.text and "River" not in feature.text
+
+
+def _adjunct(wh: str, lead: re.Pattern[str], sentence: str, feature: Feature, gazetteer: Gazetteer) -> Shape | None:
+    """'The battle began on ____ ...', or 'On ____ the battle began ...': ask for the adjunct of time or place."""
+    found = lead.search(sentence[: feature.start])
+    if found is None:
+        return None
+    after = sentence[feature.end :]
+    if found.start() == 0:
+        clause = first_clause(after.lstrip(", "))
+        clause = clause if not after.lstrip().startswith(("and ", "or ", "to ")) else None
+    else:
+        head = sentence[: found.start()].rstrip(", ")
+        clause = last_clause(head) if _GOES_ON.match(after) and not _GOVERNED.search(head) else None
+    if clause is None or (wh == "when" and _DATE_LIKE.search(clause)) or _SECOND_CLAUSE.search(clause):
+        return None
+    if (wh == "where" and _is_copula(clause)) or _IN_A_LIST.match(after):
+        return None
+    clause = gazetteer.lower_first(clause)
+    inverted = invert(clause)
+    return Shape(f"{wh} {inverted}" if inverted else f"{wh} was it that {clause}", f"{wh} {clause}")
+
+
+def first_clause(text: str) -> str | None:
+    """The main clause that text begins with, up to where the next one starts. None when it has no sure verb."""
+    for end in [*_CLAUSE_END.finditer(text)]:
+        clause = text[: end.start()].rstrip(" .")
+        if is_clause(clause):
+            return clause
+    return None
+
+
+def last_clause(head: str) -> str | None:
+    """The main clause that ends where the adjunct starts, without what leads up to it or a first of two verbs."""
+    if ", " in head:
+        lead, _, rest = head.rpartition(", ")
+        if not (_ADJUNCT.match(lead) and "," not in lead) and not rest.startswith(("and ", "but ")):
+            return None
+        head = rest.removeprefix("and ").removeprefix("but ")
+    if ", " not in head and (verb := finite_verb(head)) is not None:
+        subject, last = head[: verb.start], head.rpartition(" and ")[2]
+        first_has_verb = verb.end <= len(head) - len(last) - len(" and ")
+        starts_with_verb = finite_verb("x " + last)
+        if first_has_verb and starts_with_verb is not None and starts_with_verb.start == 2:
+            head = subject + last
+        elif first_has_verb and is_clause(last) and len(last.split()) >= 3:
+            head = last
+    return head if is_clause(head) else None
+
+
+_PRONOUN_FIRST = re.compile(r"(?:he|she|it|they|his|her|its|their|this|these|that|those|who|which)\b", re.IGNORECASE)
+
+
+def is_clause(text: str) -> bool:
+    """Does it have a subject of its own and, surely found, its own verb?"""
+    verb = finite_verb(text)
+    if verb is None or verb.start == 0 or "," in text[: verb.start]:
+        return False
+    return not _PRONOUN_FIRST.match(text) and not _ADJUNCT.match(text)
+
+
+def _who(sentence: str, feature: Feature, gazetteer: Gazetteer) -> Shape | None:
+    head, after = sentence[: feature.start], sentence[feature.end :]
+    if _is_title_only(head):
+        return _who_subject(after)
+    found = re.search(r"^(.*) by (?:(?:the )?(?:[A-Z][\w-]* )*)$", head)
+    if found and _GOES_ON.match(after) and not after.startswith(" and "):
+        clause = last_clause(found[1])
+        if clause and re.search(r"\b(?:was|were|been) (?:\w+ly )?\w+$", clause) and is_participle(clause.split()[-1]):
+            clause = gazetteer.lower_first(clause)
+            inverted = invert(clause)
+            return Shape(f"by whom {inverted}", f"by whom {clause}") if inverted else None
+    return None
+
+
+def _is_title_only(head: str) -> bool:
+    words = head.split()
+    return len(words) <= 5 and all(word[0].isupper() for word in words) and not head.endswith((", ", ". "))
+
+
+def _who_subject(after: str) -> Shape | None:
+    """'General ____ commanded the corps.' -> 'who commanded the corps'."""
+    rest = first_clause("x" + after)
+    verb = finite_verb(rest) if rest else None
+    if rest is None or verb is None or verb.start != 2 or len(rest.split()) < 4:
+        return None
+    return Shape(f"who {rest[2:]}", f"who {rest[2:]}")
+
+
+def _how_many(sentence: str, feature: Feature, gazetteer: Gazetteer) -> Shape | None:
+    head, after = sentence[: feature.start], sentence[feature.end :]
+    what = f"how many {feature.unit}"
+    after = after.removeprefix(" " + feature.unit)
+    if quantifier := _QUANTIFIER.search(head):
+        head = head[: quantifier.start()]
+    head = head.strip()
+    if not head:
+        rest = first_clause("x" + after)
+        verb = finite_verb(rest) if rest else None
+        return Shape(f"{what} {rest[2:]}", f"{what} {rest[2:]}") if rest and verb and verb.start == 2 else None
+    clause = last_clause(head)
+    verb = finite_verb(clause) if clause else None
+    if clause is None or verb is None or verb.end != len(clause) or not _GOES_ON.match(after):
+        return None
+    return _how_many_object(what, clause, after, gazetteer)
+
+
+def _how_many_object(what: str, clause: str, after: str, gazetteer: Gazetteer) -> Shape | None:
+    """'The army lost ____ men in Crete.' -> 'how many men the army lost in Crete'."""
+    rest = re.split(r"[,;:.](?: |$)| and | but | when | while ", after)[0].rstrip()
+    clause = gazetteer.lower_first(clause) + rest
+    inverted = invert(clause)
+    return Shape(f"{what} {inverted}", f"{what} {clause}") if inverted and has_verb(clause) else None
