@@ -1,0 +1,123 @@
+"""What a recipe made, shown when it is done: the report, the picture, a talk with the model, where the time went.
+
+Reads only files that jobs left, and asks the model in another process: this room never imports torch.
+"""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from supervisor import ledger, queue, report, view
+from supervisor.home import Home
+from supervisor.plan import Recipe
+
+RULE = "─" * 78
+
+
+def show(home: Home, db: sqlite3.Connection, recipe: Recipe, ids: list[int]) -> None:
+    """Print what the finale of a recipe asks for."""
+    run = recipe.finale.get("run")
+    if run:
+        model = newest_judged(home, str(run))
+        if model is not None:
+            print(RULE)
+            print(view.safe_lines((home.path / "reports" / model / "report.md").read_text()))
+            _talk(home, model, [str(question) for question in recipe.finale.get("questions", [])])
+    _pictures(home, db, ids)
+    _times(db, ids)
+    if run and model is not None:
+        print(f'\nTalk with it: jobctl ask {model} "..."   or: jobctl chat {model}')
+
+
+def newest_judged(home: Home, run: str) -> str | None:
+    """The run's model with the most steps that has a report."""
+    found = []
+    for manifest in home.path.glob(f"models/{run}_step*/manifest.json"):
+        facts = _read(manifest)
+        if facts and (home.path / "reports" / manifest.parent.name / "report.md").exists():
+            found.append((facts.get("step", 0), manifest.parent.name))
+    return max(found)[1] if found else None
+
+
+def _talk(home: Home, model: str, questions: list[str]) -> None:
+    """The model's own answers to a recipe's questions, asked once and kept."""
+    if not questions:
+        return
+    kept = home.path / "reports" / model / "talk.json"
+    known = _read(kept)
+    if not (isinstance(known, dict) and known.get("questions") == questions):
+        words = [word for question in questions for word in ("--question", question)]
+        asked = subprocess.run(
+            [sys.executable, "-P", "-m", "jobs.chat", "--home", str(home.path), model, *words, "--json"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if asked.returncode:
+            print(f"The model could not be asked: {view.safe_lines(asked.stderr)}")
+            return
+        known = {"questions": questions, "answers": [item["answer"] for item in json.loads(asked.stdout)]}
+        _keep(kept, known)
+    print(f"{RULE}\nThe new model, asked:\n")
+    for question, answer in zip(questions, known["answers"], strict=True):
+        print(f"  {question}\n    → {view.safe(answer)}\n")
+
+
+def _pictures(home: Home, db: sqlite3.Connection, ids: list[int]) -> None:
+    for job_id in ids:
+        picture = home.workdir(job_id) / "monitor.png"
+        if picture.exists():
+            print(f"{RULE}\nThe picture of {queue.get(db, job_id).name}: {_short(picture)}")
+
+
+def _times(db: sqlite3.Connection, ids: list[int]) -> None:
+    """Seconds per job over all its attempts, and the GPU lane's own account."""
+    spent = attempts_s(db, ids)
+    print(f"{RULE}\nWhere the time went:")
+    by_name: dict[str, float] = defaultdict(float)
+    for job_id, seconds in spent.items():
+        by_name[queue.get(db, job_id).kind] += seconds
+    longest = max(by_name.values(), default=0.0) or 1.0
+    for name, seconds in sorted(by_name.items(), key=lambda item: -item[1]):
+        print(f"  {name:12} {view.bar(seconds / longest)} {view.duration(seconds)}")
+    first = min(queue.get(db, job_id).created_at for job_id in ids)
+    last = max(queue.get(db, job_id).finished_at or time.time() for job_id in ids)
+    print("  GPU lane: " + ", ".join(report.time_line(ledger.shares(db, since=first, until=last))))
+
+
+def attempts_s(db: sqlite3.Connection, ids: list[int]) -> dict[int, float]:
+    """{job id: seconds from each claim to the end of that attempt, summed}."""
+    marks = ",".join("?" * len(ids))
+    rows = db.execute(
+        "select began.job_id, sum(ended.at - began.at) as seconds from event began join event ended"
+        " on ended.job_id = began.job_id and ended.attempt = began.attempt and ended.what in"
+        " ('queued', 'paused', 'succeeded', 'failed', 'cancelled')"
+        f" where began.what = 'claimed' and began.job_id in ({marks}) group by began.job_id",
+        ids,
+    )
+    return {row["job_id"]: row["seconds"] for row in rows}
+
+
+def _short(path: Path) -> str:
+    """A path as one would type it from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _keep(path: Path, value: Any) -> None:
+    beside = path.with_name(f".{path.name}.tmp")
+    beside.write_text(json.dumps(value, ensure_ascii=False))
+    os.replace(beside, path)

@@ -1,0 +1,138 @@
+"""The house rules, held by a machine: which way imports run, what start-up costs, that nothing heavy leaks in."""
+
+import ast
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import jobs.kind
+import jobs.kinds
+
+ROOT = Path(__file__).parent.parent
+HEAVY = ("torch", "numpy", "matplotlib", "sentencepiece", "safetensors", "llama_cpp", "apscheduler", "sqlite_utils")
+
+
+def python(code: str, *flags: str) -> str:
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run([sys.executable, *flags, "-c", code], capture_output=True, text=True, cwd=ROOT, env=env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_imports_run_one_way():
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports")], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module a file names in an import, wherever it stands."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("room", "of", "allowed"),
+    [
+        ("gpt", "datagen", {"records", "files"}),
+        ("judge", "datagen", {"records", "files", "llm"}),
+        ("supervisor", "jobs", {"contract", "kind"}),
+    ],
+)
+def test_a_room_takes_from_another_only_what_was_agreed(room, of, allowed):
+    for path in (ROOT / room).rglob("*.py"):
+        taken = {name.split(".")[1] for name in imports_of(path) if name.startswith(f"{of}.")}
+        assert taken <= allowed, f"{path.name} takes {taken - allowed} from {of}"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "supervisor.daemon",
+        "supervisor.jobctl",
+        "supervisor.watch",
+        "supervisor.finale",
+        "judge.reference",
+        "datagen.records",
+        *(f"jobs.kinds.{module.name}" for module in pkgutil.iter_modules(jobs.kinds.__path__)),
+    ],
+)
+def test_nothing_heavy_comes_in_with(module):
+    loaded = json.loads(python(f"import sys, json, {module}; print(json.dumps(sorted(sys.modules)))"))
+    assert not set(HEAVY) & set(loaded)
+
+
+def test_jobctl_help_needs_no_installed_package():
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from supervisor.jobctl import main; main(['--help'])"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, cwd="/")
+    assert done.returncode == 0, done.stderr
+    assert "add" in done.stdout
+
+
+def test_jobctl_help_costs_a_few_bare_pythons():
+    """0.15 s on an idle machine; on a busy one it is measured against the interpreter's own start."""
+
+    def best(command: list[str]) -> float:
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    bare = best([sys.executable, "-c", "import sqlite3, argparse, json, dataclasses"])
+    ours = best([sys.executable, "-P", "-m", "supervisor.jobctl", "--help"])
+    assert ours < max(0.15, 3 * bare), f"jobctl --help took {ours:.3f} s, the libraries it needs alone {bare:.3f} s"
+
+
+def test_every_kind_is_whole():
+    for name in jobs.kind.names():
+        kind = jobs.kind.load(name)
+        assert kind.__doc__, f"{name} says what it does"
+        assert kind.LANE in ("gpu", "cpu")
+        assert hasattr(kind, "run") != hasattr(kind, "argv"), f"{name} is either run by us or another program"
+        assert jobs.kind.describe(name)
+
+
+def test_no_file_holds_a_path_of_the_machine_it_was_written_on():
+    listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, cwd=ROOT, check=False).stdout
+    for name in filter(None, listed.split("\0")):
+        text = (ROOT / name).read_bytes()
+        assert b"/work/" + b"main" not in text, name
+
+
+def test_the_readme_names_every_command_and_every_kind():
+    readme = (ROOT / "README.md").read_text()
+    for command in _commands():
+        assert f"jobctl {command}" in readme, f"README does not name jobctl {command}"
+    for kind in jobs.kind.names():
+        assert f"`{kind}`" in readme, f"README does not name the kind {kind}"
+
+
+def test_the_readme_names_every_setting():
+    import dataclasses
+
+    from supervisor.settings import Settings
+
+    readme = (ROOT / "README.md").read_text()
+    for field in dataclasses.fields(Settings):
+        assert f"`{field.name}`" in readme, f"README does not name the setting {field.name}"
+
+
+def _commands() -> list[str]:
+    from supervisor.jobctl import parser
+
+    [actions] = [action for action in parser()._actions if action.choices and action.dest == "command"]
+    return list(actions.choices)
