@@ -1,0 +1,183 @@
+"""models/<name>/: every model that was kept, what it is and where it came from. Light: torch only where weights move.
+
+    model.safetensors  config.json  tokenizer.model  note.md  manifest.json (last)
+
+A name holds only facts: <run name>_step000400_tok1.2M_val3.301. No model is `best` or `final`: that is an opinion of
+one day, and the note is the place for it.
+"""
+
+import json
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datagen import files
+from gpt.config import BadConfig, GPTConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gpt.model import GPT
+    from gpt.tokenizer import Tokenizer
+
+WEIGHTS, CONFIG, TOKENIZER, NOTE = "model.safetensors", "config.json", "tokenizer.model", "note.md"
+OPINIONS = ("best", "final")
+
+
+class DamagedModel(Exception):
+    """A kept model's files are not what its manifest says. The sentence names the file."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A kept model, without its weights."""
+
+    name: str
+    folder: Path
+    manifest: dict[str, Any]
+    note: str
+
+
+def check_name(name: str) -> None:
+    """Raises BadConfig for a name that is no folder's name, or an opinion."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", name):
+        raise BadConfig(f"{name!r} can't name a model: take letters, digits, dot, dash and underscore, up to 128")
+    if words := set(re.split(r"[^a-z]+", name.lower())) & set(OPINIONS):
+        raise BadConfig(
+            f"{name!r} says {words.pop()!r}, which tomorrow's model makes a lie: name the facts, put praise in its note"
+        )
+
+
+def snapshot_name(run_name: str, step: int, tokens_seen: int, val_loss: float | None) -> str:
+    """
+    >>> snapshot_name("demo", 400, 1_234_567, 3.3014)
+    'demo_step000400_tok1.2M_val3.301'
+    """
+    value = "" if val_loss is None else f"_val{val_loss:.3f}"
+    return f"{run_name}_step{step:06d}_tok{short_count(tokens_seen)}{value}"
+
+
+def short_count(count: int) -> str:
+    """1234567 -> '1.2M'"""
+    for size, unit in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
+        if count >= size:
+            return f"{count / size:.1f}{unit}"
+    return str(count)
+
+
+def write_model(
+    folder: Path,
+    weights: dict[str, "Tensor"],
+    config: GPTConfig,
+    tokenizer_bytes: bytes,
+    facts: dict[str, Any],
+    note: str = "",
+) -> None:
+    """Keep a model. facts go into the manifest: kind, parent, run, pack, step, tokens_seen, val_loss, git_commit.
+
+    A complete folder stays as it is: the same name is the same model.
+    """
+    from safetensors.torch import save_file
+
+    if files.is_complete(folder):
+        return
+    _fresh(folder)
+    save_file({name: t.detach().cpu().contiguous() for name, t in weights.items()}, folder / WEIGHTS)
+    files.sync_file(folder / WEIGHTS)
+    files.write_json(folder / CONFIG, config.to_json())
+    files.write_whole(folder / TOKENIZER, tokenizer_bytes)
+    files.write_whole(folder / NOTE, note)
+    _declare(folder, facts, config.to_json())
+
+
+def _fresh(folder: Path) -> None:
+    check_name(folder.name)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    files.sync_folder(folder.parent)
+
+
+def _declare(folder: Path, facts: dict[str, Any], config: dict[str, Any]) -> None:
+    sha256 = {name: files.sha256(folder / name) for name in (WEIGHTS, CONFIG, TOKENIZER)}
+    files.write_manifest(
+        folder, {"name": folder.name, **facts, "created_at": time.time(), "sha256": sha256, "config": config}
+    )
+
+
+def export(source: Path, folder: Path, note: str) -> None:
+    """Keep a model under another name, its parent named. Weights are hard links where the disk can."""
+    if files.is_complete(folder):
+        return
+    verify(source)
+    manifest = files.read_manifest(source)
+    _fresh(folder)
+    for name in (WEIGHTS, CONFIG, TOKENIZER):
+        try:
+            (folder / name).hardlink_to(source / name)
+        except OSError:  # another disk, or a file system without links
+            shutil.copyfile(source / name, folder / name)
+            files.sync_file(folder / name)
+    files.write_whole(folder / NOTE, note)
+    kept = ("run", "run_name", "pack", "pack_sha256", "step", "tokens_seen", "val_loss", "git_commit", "longest")
+    facts = {"kind": "export", "parent": source.name, **{key: manifest.get(key) for key in kept}}
+    _declare(folder, facts, manifest["config"])
+
+
+def verify(folder: Path) -> None:
+    """Hash every file. Raises FileNotFoundError when there is no such model, DamagedModel naming what differs."""
+    if not files.is_complete(folder):
+        raise FileNotFoundError(f"there is no model {folder.name}: `jobctl models list` names them")
+    for name, expected in files.read_manifest(folder)["sha256"].items():
+        if not (folder / name).is_file() or files.sha256(folder / name) != expected:
+            raise DamagedModel(f"{folder.name}/{name} is damaged: its bytes are not the ones that were kept")
+
+
+def read_model(folder: Path) -> tuple[GPTConfig, dict[str, "Tensor"], "Tokenizer"]:
+    """(config, weights on the CPU, tokenizer), every file verified first. Raises like verify."""
+    from safetensors.torch import load_file
+
+    from gpt.tokenizer import Tokenizer
+
+    verify(folder)
+    return read_config(folder), load_file(folder / WEIGHTS), Tokenizer.load(folder)
+
+
+def read_config(folder: Path) -> GPTConfig:
+    return GPTConfig.from_json(json.loads((folder / CONFIG).read_text()))
+
+
+def load_model(folder: Path, device: str = "cpu", *, untrained: bool = False) -> tuple["GPT", "Tokenizer"]:
+    """A model ready to answer. untrained: the same shape with fresh weights, to compare with. Raises like verify."""
+    import torch
+
+    from gpt.model import GPT
+
+    config, weights, tokenizer = read_model(folder)
+    model = GPT(config)
+    if not untrained:
+        model.load_state_dict(weights)
+    model.dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
+    return model.to(device).eval(), tokenizer
+
+
+def list_models(home: Path) -> list[Entry]:
+    """Every complete model, oldest first. Standard library only."""
+    folders = (home / "models").glob(f"*/{files.MANIFEST}")
+    entries = [entry(path.parent) for path in folders]
+    return sorted(entries, key=lambda e: (e.manifest["created_at"], e.name))
+
+
+def entry(folder: Path) -> Entry:
+    """One complete model. Raises FileNotFoundError when there is none."""
+    if not files.is_complete(folder):
+        raise FileNotFoundError(f"there is no model {folder.name}: `jobctl models list` names them")
+    note = folder / NOTE
+    return Entry(folder.name, folder, files.read_manifest(folder), note.read_text().strip() if note.exists() else "")
+
+
+def write_note(folder: Path, note: str) -> None:
+    """What a person thinks of a model: the one file of it that may change."""
+    files.write_whole(entry(folder).folder / NOTE, note.strip() + "\n")

@@ -1,0 +1,198 @@
+"""The GPT. One flat row of T tokens, documents side by side; attention and positions know where each begins.
+
+T tokens, C width (n_embd), H query heads, G key/value heads, D head size, V vocabulary.
+Weights are fp32 masters, cast inside each layer to the stream's dtype: fp32 on the CPU, bf16 on CUDA.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gpt.attention import BACKENDS, Attend, Documents
+from gpt.config import GPTConfig
+
+# q (..., H, D), k and v (..., G, D) -> (..., H, D): how positions see each other; training and sampling bring their own
+Mix = Callable[[Tensor, Tensor, Tensor], Tensor]
+ROPE_BASE = 10_000.0  # arXiv:2104.09864
+
+
+class Linear(nn.Linear):
+    """A linear layer whose fp32 weights follow the stream's dtype."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
+
+
+class Norm(nn.Module):
+    """LayerNorm, or RMSNorm, over the last axis, with a learned gain (and bias)."""
+
+    def __init__(self, size: int, kind: str, bias: bool) -> None:
+        super().__init__()
+        self.kind = kind
+        self.weight = nn.Parameter(torch.ones(size))
+        self.bias = nn.Parameter(torch.zeros(size)) if bias and kind == "layer" else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight.to(x.dtype)
+        if self.kind == "rms":
+            return F.rms_norm(x, weight.shape, weight)
+        return F.layer_norm(x, weight.shape, weight, None if self.bias is None else self.bias.to(x.dtype))
+
+
+class Attention(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        heads = config.n_head + 2 * config.kv_heads
+        self.qkv = Linear(config.n_embd, heads * config.head_size, bias=config.bias)
+        self.out = Linear(config.n_embd, config.n_embd, bias=config.bias)
+        self.q_norm = Norm(config.head_size, config.norm, bias=False) if config.qk_norm else None
+        self.k_norm = Norm(config.head_size, config.norm, bias=False) if config.qk_norm else None
+
+    def split(self, x_TC: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x: (..., C); positions: (...). Gives q (..., H, D), k and v (..., G, D), normed and turned as configured."""
+        heads = self.config.n_head, self.config.kv_heads, self.config.kv_heads
+        q, k, v = self.qkv(x_TC).unflatten(-1, (sum(heads), -1)).split(heads, dim=-2)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if self.config.pos == "rope":
+            q, k = rotate(q, positions), rotate(k, positions)
+        return q, k, v
+
+    def forward(self, x_TC: Tensor, positions: Tensor, mix: Mix) -> Tensor:
+        return cast(Tensor, self.out(mix(*self.split(x_TC, positions)).flatten(-2)))
+
+
+class MLP(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.kind = config.mlp
+        self.up = Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
+        self.down = Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.up(x)
+        # exact GELU: on the CPU it is faster than the tanh form, and than relu squared
+        return cast(Tensor, self.down(F.gelu(hidden) if self.kind == "gelu" else F.relu(hidden).square()))
+
+
+class Block(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.attn_norm = Norm(config.n_embd, config.norm, config.bias)
+        self.attn = Attention(config)
+        self.mlp_norm = Norm(config.n_embd, config.norm, config.bias)
+        self.mlp = MLP(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x_TC: Tensor, positions: Tensor, mix: Mix, rows: Tensor | None = None) -> Tensor:
+        """rows: give only these, (R, C); attention reads all of them all the same."""
+        x_TC = x_TC + self.dropout(self.attn(self.attn_norm(x_TC), positions, mix))
+        x_RC = x_TC if rows is None else x_TC.index_select(0, rows)
+        return x_RC + cast(Tensor, self.dropout(self.mlp(self.mlp_norm(x_RC))))
+
+
+class GPT(nn.Module):
+    """tokens -> hidden -> logits. The head is apart from the body: training asks it for the labelled rows only.
+
+    A new model's weights depend on config and seed alone.
+
+    parameter          starts as
+    embeddings         normal, std 0.02
+    linear weights     normal, std 0.02 at width 768, else 0.02 * sqrt(768 / width in)
+    out, down          the same / sqrt(2 * n_layer): the residual stream does not grow with depth (GPT-2)
+    biases, gains      0, 1
+    """
+
+    def __init__(self, config: GPTConfig, *, seed: int = 0, attention: str = "loop") -> None:
+        super().__init__()
+        self.config = config
+        self.attend: Attend = BACKENDS[attention]
+        self.dtype = torch.float32
+        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
+        self.wpe = nn.Embedding(config.positions, config.n_embd) if config.pos == "learned" else None
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.norm = Norm(config.n_embd, config.norm, config.bias)
+        self.head = None if config.tied else Linear(config.n_embd, config.vocab_size, bias=False)
+        self._init_weights(torch.Generator().manual_seed(seed))
+
+    def use_attention(self, name: str) -> None:
+        """Take a backend by name, as attention.choose resolved it."""
+        self.attend = BACKENDS[name]
+
+    @property
+    def head_weight(self) -> Tensor:
+        """(V, C)"""
+        return self.wte.weight if self.head is None else self.head.weight
+
+    @property
+    def device(self) -> torch.device:
+        return self.wte.weight.device
+
+    @torch.no_grad()
+    def _init_weights(self, generator: torch.Generator) -> None:
+        depth = math.sqrt(2 * self.config.n_layer)
+        for name, parameter in self.named_parameters():
+            if name.endswith("norm.weight"):
+                nn.init.ones_(parameter)
+            elif parameter.ndim < 2:
+                nn.init.zeros_(parameter)
+            else:
+                embedding = name.startswith(("wte", "wpe", "head"))
+                std = 0.02 if embedding else 0.02 * math.sqrt(768 / parameter.shape[1])
+                std /= depth if name.endswith(("out.weight", "down.weight")) else 1
+                nn.init.normal_(parameter, std=std, generator=generator)
+
+    def embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """(...) token ids and positions -> (..., C)"""
+        x = self.wte(tokens)
+        if self.wpe is not None:
+            x = x + self.wpe(positions)
+        return cast(Tensor, self.dropout(x)).to(self.dtype)
+
+    def forward(self, tokens_T: Tensor, docs: Documents, rows: Tensor | None = None) -> Tensor:
+        """(T,) token ids -> (T, C) hidden, ready for the head.
+
+        rows: (R,) int64, the rows that are wanted -> (R, C). Past the last attention no row needs another, so the
+        others stop there: with 40 % of rows labelled, most of the last MLP is saved.
+        """
+        mix = partial(self.attend, docs=docs)
+        x_TC = self.embed(tokens_T, docs.positions)
+        for block in self.blocks[:-1]:
+            x_TC = block(x_TC, docs.positions, mix)
+        return cast(Tensor, self.norm(self.blocks[-1](x_TC, docs.positions, mix, rows)))
+
+    def logits(self, x_TC: Tensor) -> Tensor:
+        """(..., C) -> (..., V) fp32"""
+        return F.linear(x_TC, self.head_weight.to(x_TC.dtype)).float()
+
+    def num_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def rotate(x: Tensor, positions: Tensor) -> Tensor:
+    """Rotary position embedding. x: (..., heads, D), D even; positions: (...)."""
+    half = x.shape[-1] // 2
+    speed = ROPE_BASE ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
+    angle = positions[..., None, None].float() * speed
+    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    a, b = x[..., :half], x[..., half:]
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+def flops_per_token(config: GPTConfig, mean_attended: float, labelled_share: float = 1.0) -> float:
+    """Floating point operations per trained token, forward and backward.
+
+    mean_attended: sum of squared document lengths / tokens, so half of it is what a causal query sees on average.
+    labelled_share: of tokens whose row goes through the head. 6 per matmul weight (2 forward, 4 backward).
+    """
+    heads = (config.n_head + 2 * config.kv_heads) * config.head_size
+    block = config.n_embd * heads + config.n_embd**2 + 8 * config.n_embd**2
+    weights = config.n_layer * block + labelled_share * config.vocab_size * config.n_embd
+    return 6 * weights + 6 * config.n_layer * config.n_embd * mean_attended

@@ -1,0 +1,186 @@
+"""Answers from a model: many prompts at once, keys and values kept, rows that have finished dropped.
+
+B prompts of a batch, L longest prompt, S cached positions, C width, H query heads, G key/value heads, D head size.
+A prompt keeps its own positions whatever stands beside it, so cached and batched equals one at a time.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gpt.config import BadConfig
+from gpt.model import GPT, Block
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to choose the next token. temperature 0 is greedy; top_k, top_p: None is off; seed counts when not greedy."""
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1 or self.temperature < 0:
+            raise BadConfig(
+                f"max_new_tokens={self.max_new_tokens}, temperature={self.temperature}: take 1 or more, and 0 or more"
+            )
+        if (self.top_k is not None and self.top_k < 1) or (self.top_p is not None and not 0 < self.top_p <= 1):
+            raise BadConfig(f"top_k={self.top_k}, top_p={self.top_p}: take 1 or more, above 0 to 1, or none")
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What came after a prompt, without the stop token. stopped: it ended by itself; else the length was used up."""
+
+    tokens: list[int]
+    stopped: bool
+
+
+class Cache:
+    """Keys and values of B rows, every layer. Row b holds lengths[b] tokens; what lies behind is never looked at."""
+
+    def __init__(self, model: GPT, rows: int, size: int) -> None:
+        config = model.config
+        shape = (config.n_layer, rows, config.kv_heads, size, config.head_size)
+        self.k, self.v = (torch.zeros(shape, dtype=model.dtype, device=model.device) for _ in range(2))
+        self.lengths = torch.zeros(rows, dtype=torch.int64, device=model.device)
+
+    def keep(self, rows: Tensor) -> None:
+        """Forget all rows but these."""
+        self.k, self.v = self.k.index_select(1, rows), self.v.index_select(1, rows)
+        self.lengths = self.lengths.index_select(0, rows)
+
+
+@torch.inference_mode()
+def generate(
+    model: GPT, prompts: Sequence[Sequence[int]], sampling: Sampling, *, stop_token: int | None
+) -> list[Completion]:
+    """Complete each prompt, all in one batch, in their order. A prompt has 1 to context_len tokens.
+
+    A row that reaches context_len ends there, unstopped. Raises BadConfig for a prompt that does not fit.
+    """
+    check_prompts(model, prompts)
+    model.eval()
+    lengths = [len(prompt) for prompt in prompts]
+    limit = model.config.context_len
+    cache = Cache(model, len(prompts), min(limit, max(lengths) + sampling.max_new_tokens))
+    generator = torch.Generator(model.device).manual_seed(sampling.seed)
+    out: list[list[int]] = [[] for _ in prompts]
+    stopped = [False] * len(prompts)
+    alive = list(range(len(prompts)))  # which prompt each cached row belongs to
+    logits_BV = prefill(model, cache, prompts)
+    while True:
+        chosen = choose_tokens(logits_BV, sampling, generator).tolist()
+        going = []
+        for row, (index, token) in enumerate(zip(alive, chosen, strict=True)):
+            if token == stop_token:
+                stopped[index] = True
+                continue
+            out[index].append(token)
+            if len(out[index]) < sampling.max_new_tokens and lengths[index] + len(out[index]) < limit:
+                going.append(row)
+        if not going:
+            return [Completion(tokens, end) for tokens, end in zip(out, stopped, strict=True)]
+        if len(going) < len(alive):
+            cache.keep(torch.tensor(going, device=model.device))
+            alive = [alive[row] for row in going]
+        logits_BV = advance(model, cache, [chosen[row] for row in going])
+
+
+def generate_all(
+    model: GPT, prompts: Sequence[Sequence[int]], sampling: Sampling, *, stop_token: int | None, batch: int
+) -> Iterator[dict[int, Completion]]:
+    """generate, batch by batch, shortest prompts first: little padding. Yields {index of the prompt: completion}."""
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    for start in range(0, len(order), batch):
+        indices = order[start : start + batch]
+        done = generate(model, [prompts[i] for i in indices], sampling, stop_token=stop_token)
+        yield dict(zip(indices, done, strict=True))
+
+
+def check_prompts(model: GPT, prompts: Sequence[Sequence[int]]) -> None:
+    longest = max(map(len, prompts), default=0)
+    if not prompts or min(map(len, prompts)) < 1 or longest > model.config.context_len:
+        raise BadConfig(
+            f"{len(prompts)} prompts, the longest {longest} tokens: take one or more, of 1 to "
+            f"{model.config.context_len} tokens each"
+        )
+
+
+def prefill(model: GPT, cache: Cache, prompts: Sequence[Sequence[int]]) -> Tensor:
+    """Run whole prompts, padded on the right (a causal query never looks right). (B, V) logits of what follows."""
+    lengths = torch.tensor([len(prompt) for prompt in prompts])
+    tokens_BL = torch.zeros(len(prompts), int(lengths.max()), dtype=torch.int64)
+    for row, prompt in enumerate(prompts):
+        tokens_BL[row, : len(prompt)] = torch.tensor(prompt)
+    tokens_BL, cache.lengths = tokens_BL.to(model.device), lengths.to(model.device)
+    positions_BL = torch.arange(tokens_BL.shape[1], device=model.device).expand_as(tokens_BL)
+    x_BLC = model.embed(tokens_BL, positions_BL)
+
+    for layer, block in enumerate(model.blocks):
+
+        def mix(q: Tensor, k: Tensor, v: Tensor, layer: int = layer) -> Tensor:
+            q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # (B, heads, L, D)
+            cache.k[layer][:, :, : k.shape[2]], cache.v[layer][:, :, : k.shape[2]] = k, v
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=_gqa(model))
+            return y.transpose(1, 2)
+
+        x_BLC = block(x_BLC, positions_BL, mix)
+    last_BC = x_BLC[torch.arange(len(prompts), device=model.device), cache.lengths - 1]
+    return model.logits(model.norm(last_BC))
+
+
+def advance(model: GPT, cache: Cache, tokens: list[int]) -> Tensor:
+    """One more token on every row. (B, V) logits of what follows."""
+    position_B = cache.lengths
+    rows = torch.arange(len(tokens), device=model.device)
+    size = int(position_B.max()) + 1
+    seen_B11S = (torch.arange(size, device=model.device) <= position_B[:, None])[:, None, None]
+    x_BC = model.embed(torch.tensor(tokens, device=model.device), position_B)
+
+    for layer, block in enumerate(model.blocks):
+        assert isinstance(block, Block)
+
+        def mix(q: Tensor, k: Tensor, v: Tensor, layer: int = layer) -> Tensor:
+            cache.k[layer][rows, :, position_B], cache.v[layer][rows, :, position_B] = k, v
+            keys, values = cache.k[layer][:, :, :size], cache.v[layer][:, :, :size]
+            y = F.scaled_dot_product_attention(
+                q.unsqueeze(2), keys, values, attn_mask=seen_B11S, enable_gqa=_gqa(model)
+            )
+            return y.squeeze(2)
+
+        x_BC = block(x_BC, position_B, mix)
+    cache.lengths = position_B + 1
+    return model.logits(model.norm(x_BC))
+
+
+def _gqa(model: GPT) -> bool:
+    return model.config.kv_heads != model.config.n_head
+
+
+def choose_tokens(logits_BV: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
+    """(B,) the next tokens. Top-k cuts first, then top-p on what is left; the likeliest token always stays."""
+    if sampling.temperature == 0:
+        return logits_BV.argmax(-1)
+    logits_BV = logits_BV / sampling.temperature
+    if sampling.top_k is not None:
+        kth = logits_BV.topk(min(sampling.top_k, logits_BV.shape[-1])).values[:, -1:]
+        logits_BV = logits_BV.masked_fill(logits_BV < kth, -torch.inf)
+    if sampling.top_p is not None:
+        logits_BV = _keep_top_p(logits_BV, sampling.top_p)
+    return torch.multinomial(logits_BV.softmax(-1), 1, generator=generator).squeeze(1)
+
+
+def _keep_top_p(logits_BV: Tensor, top_p: float) -> Tensor:
+    """Only the fewest likeliest tokens that together have at least top_p (arXiv:1904.09751)."""
+    ordered, order = logits_BV.sort(-1, descending=True)
+    p = ordered.softmax(-1)
+    before = p.cumsum(-1) - p
+    ordered = ordered.masked_fill(before >= top_p, -torch.inf)
+    return torch.empty_like(logits_BV).scatter_(-1, order, ordered)

@@ -1,0 +1,304 @@
+"""The training loop. A run is a workdir: killed at any moment and started again, it goes on from its newest whole
+checkpoint, and on the CPU ends with the same bits as if nothing had happened.
+
+It knows nothing of jobs: `stop` says when to leave, `tell` takes a sentence for a person, and each Step can `save`.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gpt import checkpoint, metrics, optim, schedule
+from gpt.attention import choose
+from gpt.checkpoint import Checkpoint
+from gpt.config import BadConfig, GPTConfig
+from gpt.data import Batch, context_at, read_batch
+from gpt.loss import labelled_loss
+from gpt.model import GPT
+from gpt.shards import Pack, open_pack
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One optimizer step is grad_accum micro-batches of micro_batch contexts; the loss is per labelled token of all.
+
+    weight_decay: phases (from_epoch, value): 0.1, then 0.05 once two epochs are done.
+    eval_contexts: val contexts per evaluation, spread over the split, always the same ones.
+    checkpoint_every_s: also after this much time, for slow machines.
+    """
+
+    pack: Path
+    model: GPTConfig
+    steps: int
+    micro_batch: int = 3
+    grad_accum: int = 40
+    lr: float = 6e-4
+    min_lr: float = 6e-5
+    warmup_steps: int = 200
+    decay: str = "cosine"
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    grad_clip: float = 1.0
+    weight_decay: tuple[tuple[float, float], ...] = ((0.0, 0.1), (2.0, 0.05))
+    seed: int = 0
+    eval_every: int = 100
+    eval_contexts: int = 32
+    checkpoint_every: int = 200
+    checkpoint_every_s: float = 300.0
+    attention: str = "auto"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "micro_batch", "grad_accum", "eval_every", "eval_contexts", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise BadConfig(f"{name}={getattr(self, name)}: take 1 or more")
+        if self.lr <= 0 or not 0 <= self.min_lr <= self.lr or self.grad_clip <= 0:
+            raise BadConfig(
+                f"lr={self.lr}, min_lr={self.min_lr}, grad_clip={self.grad_clip}: take lr and grad_clip above 0, "
+                "min_lr from 0 to lr"
+            )
+        if self.decay not in schedule.DECAYS:
+            raise BadConfig(f"decay={self.decay!r}: take one of {', '.join(schedule.DECAYS)}")
+        starts = [start for start, _ in self.weight_decay]
+        if not starts or starts[0] != 0 or sorted(set(starts)) != starts:
+            raise BadConfig(f"weight_decay={self.weight_decay}: its phases begin at epoch 0 and ascend")
+
+    @property
+    def contexts_per_step(self) -> int:
+        return self.micro_batch * self.grad_accum
+
+
+@dataclass(frozen=True)
+class Step:
+    """A finished optimizer step. tokens_seen: tokens that gave loss, since step 1. save() makes a checkpoint of it."""
+
+    number: int
+    loss: float
+    val_loss: float | None
+    lr: float
+    tokens_per_s: float
+    tokens_seen: int
+    grad_norm: float
+    epoch: float
+    model: GPT
+    save: Callable[[], None]
+
+
+def train(
+    config: TrainConfig,
+    workdir: Path,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    tell: Callable[[str], None] = print,
+    prepared: tuple[Checkpoint | None, Pack] | None = None,
+) -> Iterator[Step]:
+    """Train from where the workdir stands to config.steps, yielding each step; nothing when it is done already.
+
+    stop: asked after each micro-batch; when true the unfinished step is dropped, the last one saved, and we return.
+    prepared: what `prepare` read. Raises BadConfig, checkpoint.Damaged, shards.DamagedPack, FileNotFoundError.
+    """
+    trainer = Trainer(config, workdir, *(prepared or prepare(config, workdir, tell)), tell=tell)
+    try:
+        while trainer.step < config.steps:
+            step = trainer.advance(stop)
+            if step is None:
+                trainer.save()
+                return
+            yield step
+            if trainer.save_is_due():
+                trainer.save()
+    finally:
+        trainer.close()
+
+
+def prepare(config: TrainConfig, workdir: Path, tell: Callable[[str], None] = print) -> tuple[Checkpoint | None, Pack]:
+    """What needs no GPU: the newest whole checkpoint in memory, the pack open. Raises like train."""
+    return checkpoint.load_newest(workdir / "checkpoint", tell), open_pack(config.pack)
+
+
+class Trainer:
+    """Model, optimizer and place in the data, between two steps."""
+
+    def __init__(
+        self, config: TrainConfig, workdir: Path, resume: Checkpoint | None, pack: Pack, *, tell: Callable[[str], None]
+    ) -> None:
+        self.config, self.workdir, self.pack = config, workdir, pack
+        check_fits(config, pack)
+        use_all_cores()
+        self.device = torch.device(config.device)
+        torch.manual_seed(config.seed)
+        self.model = GPT(config.model, seed=config.seed)
+        # bf16 needs no loss scaling and CUDA cards are built for it; the CPU stays exact
+        self.model.dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
+        self.model.use_attention(choose(config.attention, self.device, self.model.dtype))
+        self.model.to(self.device)
+        self.optimizer = optim.make_optimizer(self.model, config.betas, config.eps)
+        self.step = self.contexts_seen = self.tokens_seen = 0
+        self.saved_step: int | None = None
+        if resume is not None:
+            self._restore(resume, tell)
+        self.saved_at = time.monotonic()
+        workdir.mkdir(parents=True, exist_ok=True)
+        self.metrics = metrics.open_metrics(workdir / "metrics.db", last_step=self.step)
+
+    def close(self) -> None:
+        self.metrics.close()
+
+    def advance(self, stop: Callable[[], bool]) -> Step | None:
+        """One optimizer step, its row in metrics.db written. None when told to stop within: then nothing changed."""
+        started = time.monotonic()
+        config, number = self.config, self.step + 1
+        batches = self._read_step()
+        labels = sum(len(batch.labels_R) for batch in batches)
+        loss = self._accumulate(batches, labels, stop)
+        if loss is None:
+            return None
+        epoch = self.contexts_seen / self.pack.num_contexts("train")
+        lr = learning_rate(config, number)
+        decay = schedule.weight_decay(epoch, config.weight_decay)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_clip)
+        optim.set_rates(self.optimizer, lr, decay)
+        self.optimizer.step()
+        mean, grad_norm = loss.item(), norm.item()  # the only place where the CPU waits for the GPU
+        tokens_per_s = sum(batch.num_tokens for batch in batches) / (time.monotonic() - started)
+        self.step, self.tokens_seen = number, self.tokens_seen + labels
+        self.contexts_seen += config.contexts_per_step
+        val_loss = self.evaluate() if number % config.eval_every == 0 or number == config.steps else None
+        row = metrics.Row(number, mean, val_loss, lr, tokens_per_s, self.tokens_seen, decay, grad_norm, time.time())
+        metrics.write_step(self.metrics, row, [batch.seen for batch in batches])
+        return Step(number, mean, val_loss, lr, tokens_per_s, self.tokens_seen, grad_norm, epoch, self.model, self.save)
+
+    def _read_step(self) -> list[Batch]:
+        """The step's micro-batches, in order: all of them first, for the number of labels."""
+        total, config = self.pack.num_contexts("train"), self.config
+        places = range(self.contexts_seen, self.contexts_seen + config.contexts_per_step)
+        contexts = [context_at(config.seed, place, total) for place in places]
+        size = config.micro_batch
+        return [read_batch(self.pack, "train", contexts[i : i + size]) for i in range(0, len(contexts), size)]
+
+    def _accumulate(self, batches: list[Batch], labels: int, stop: Callable[[], bool]) -> Tensor | None:
+        """Forward and backward of a step; the mean loss over its labels. None when told to stop."""
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.device)
+        for batch in batches:
+            if stop():
+                return None
+            loss = batch_loss(self.model, batch.to(self.device)) / labels
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return total
+
+    @torch.no_grad()
+    def evaluate(self) -> float | None:
+        """Mean loss over the labelled tokens of the val contexts; None when the pack has none."""
+        self.model.eval()
+        available = self.pack.num_contexts("val")
+        wanted = min(self.config.eval_contexts, available)
+        chosen = [i * available // wanted for i in range(wanted)]
+        total, labels = 0.0, 0
+        for i in range(0, wanted, self.config.micro_batch):
+            batch = read_batch(self.pack, "val", chosen[i : i + self.config.micro_batch]).to(self.device)
+            total += batch_loss(self.model, batch).item()
+            labels += len(batch.labels_R)
+        return total / labels if labels else None
+
+    def save_is_due(self) -> bool:
+        late = time.monotonic() - self.saved_at > self.config.checkpoint_every_s
+        return late or self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps
+
+    def save(self) -> None:
+        """A checkpoint of the last finished step, unless it is on the disk already."""
+        if self.step in (0, self.saved_step):
+            return
+        rng = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            rng["cuda"] = torch.cuda.get_rng_state(self.device)
+        groups = {
+            "model": dict(self.model.state_dict()),
+            "optimizer": optim.optimizer_tensors(self.model, self.optimizer),
+            "rng": rng,
+        }
+        checkpoint.save(self.workdir / "checkpoint", Checkpoint(self.step, groups, self._state()))
+        self.saved_step, self.saved_at = self.step, time.monotonic()
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "contexts_seen": self.contexts_seen,
+            "tokens_seen": self.tokens_seen,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "fixed": fixed(self.config, self.pack),
+            "config": {**asdict(self.config), "pack": self.config.pack.name},
+        }
+
+    def _restore(self, resume: Checkpoint, tell: Callable[[str], None]) -> None:
+        state = resume.state
+        now = fixed(self.config, self.pack)
+        if changed := [name for name, value in state["fixed"].items() if now.get(name) != value]:
+            raise BadConfig(
+                f"the checkpoint at step {resume.step} was made with another {', '.join(changed)}: "
+                "put it back, or queue a new job"
+            )
+        if state["threads"] != torch.get_num_threads() or state["torch"] != torch.__version__:
+            tell(
+                f"resumed with torch {torch.__version__} on {torch.get_num_threads()} threads, saved with "
+                f"{state['torch']} on {state['threads']}: sums may round another way from here"
+            )
+        self.model.load_state_dict(resume.groups["model"])
+        optim.load_optimizer_tensors(self.model, self.optimizer, resume.groups["optimizer"])
+        torch.set_rng_state(resume.groups["rng"]["cpu"])
+        if self.device.type == "cuda" and "cuda" in resume.groups["rng"]:
+            torch.cuda.set_rng_state(resume.groups["rng"]["cuda"], self.device)
+        self.step, self.tokens_seen = state["step"], state["tokens_seen"]
+        self.contexts_seen, self.saved_step = state["contexts_seen"], state["step"]
+
+
+def batch_loss(model: GPT, batch: Batch) -> Tensor:
+    """The loss summed over a micro-batch's labels."""
+    hidden_RC = model(batch.tokens_T, batch.docs, batch.rows_R)
+    return labelled_loss(hidden_RC, model.head_weight, batch.labels_R)
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    return schedule.learning_rate(
+        step,
+        steps=config.steps,
+        peak=config.lr,
+        floor=config.min_lr,
+        warmup=config.warmup_steps,
+        decay=config.decay,
+    )
+
+
+def fixed(config: TrainConfig, pack: Pack) -> dict[str, Any]:
+    """What a run can't change on the way. The rest (steps, lr, micro_batch ...) may be edited between attempts."""
+    return {"model": config.model.to_json(), "seed": config.seed, "pack": pack.manifest["sha256"]}
+
+
+def check_fits(config: TrainConfig, pack: Pack) -> None:
+    """Raises BadConfig when the model can't take the pack's contexts or tokens."""
+    if pack.num_contexts("train") == 0:
+        raise BadConfig(f"the pack {config.pack.name} has no train contexts: pack more articles")
+    if pack.context_len > config.model.context_len:
+        raise BadConfig(
+            f"the pack's contexts are {pack.context_len} tokens, the model takes {config.model.context_len}: "
+            f"set context_len={pack.context_len}"
+        )
+    if (vocab := pack.manifest.get("vocab_size")) is not None and vocab > config.model.vocab_size:
+        raise BadConfig(
+            f"the pack's tokenizer has {vocab} pieces, the model {config.model.vocab_size}: set vocab_size={vocab}"
+        )
+
+
+def use_all_cores() -> None:
+    """As many threads as this process may use, said aloud: resume is exact only with the same number."""
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_flush_denormal(True)
