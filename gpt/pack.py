@@ -3,8 +3,8 @@
     factory.db ─ ids ─► one seeded permutation ─► documents, tokenized as they come ─► Packer ─► shards
                                                                                   └─► questions.jsonl, manifest.json
 
-In memory: the ids, the open contexts, one shard. A journal beside the shards holds where the work stands, as record
-ids: the cursor, the open contexts, the closed ones that are in no shard yet. Killed at any moment, a pack goes on from
+In memory: the ids, the packer's pool, one shard. A journal beside the shards holds where the work stands, as record
+ids: the cursor, the pool, the contexts that are in no shard yet. Killed at any moment, a pack goes on from
 there and ends in the same bytes as if nothing had happened.
 """
 
@@ -40,13 +40,13 @@ MAX_NAMED = 100  # rejected records named in the manifest; the count is of all
 @dataclass(frozen=True)
 class PackConfig:
     """context_len: tokens of room in a context. shard_contexts: contexts in a shard. val_articles: share of the
-    articles kept from training. max_open: contexts being filled at once; more fit better and cost memory."""
+    articles kept from training. window: documents in the pool that contexts are filled up from."""
 
     context_len: int = 4096
     seed: int = 0
     shard_contexts: int = 1024
     val_articles: float = 0.1
-    max_open: int = 256
+    window: int = 4096
 
 
 @dataclass
@@ -55,8 +55,8 @@ class Split:
 
     cursor: int = 0  # records taken from the order
     shards: list[str] = field(default_factory=list)
-    open: list[list[int]] = field(default_factory=list)
-    closed: list[list[int]] = field(default_factory=list)  # in no shard yet
+    pool: list[int] = field(default_factory=list)  # the packer's, in no context yet
+    closed: list[list[int]] = field(default_factory=list)  # contexts in no shard yet
     num_contexts: int = 0
     num_documents: int = 0
     num_tokens: int = 0
@@ -69,34 +69,39 @@ class Split:
 
 
 Tell = Callable[[int, int, float], None]  # records done, of how many, tokens per second
+Stop = Callable[[], bool]
 
 
 class Packing:
     """One pack being made in a folder, from the journal's state on."""
 
     def __init__(
-        self, db: sqlite3.Connection, tokenizer: Tokenizer, folder: Path, config: PackConfig, made_with: dict[str, Any]
+        self, db: sqlite3.Connection, tokenizer: Tokenizer, folder: Path, config: PackConfig, tell: Tell, stop: Stop
     ) -> None:
-        self.db, self.tokenizer, self.folder, self.config, self.made_with = db, tokenizer, folder, config, made_with
+        self.db, self.tokenizer, self.folder, self.config = db, tokenizer, folder, config
+        self.tell, self.stop = tell, stop
+        self.made_with = made_with(db, tokenizer, config)
         self.val = split_articles(db, config.val_articles, config.seed)
         self.order = order_records(db, set(self.val), config.seed)
         self.dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
         self.splits = self._recall()
         self.started, self.tokenized = time.monotonic(), 0
 
-    def run(self, tell: Tell, stop: Callable[[], bool]) -> None:
+    def run(self) -> None:
         """Pack both splits. Raises Stopped, with the journal written."""
         for name in SPLITS:
-            self._pack_split(name, tell, stop)
+            self._pack_split(name)
         total = sum(map(len, self.order.values()))
-        tell(total, total, self._tokens_per_s())
+        self.tell(total, total, self._tokens_per_s())
 
     def shard_names(self) -> list[str]:
         return [name for split in self.splits.values() for name in split.shards]
 
     def documents(self, ids: Sequence[int] | NDArray[np.int64]) -> Iterator[Document]:
-        """Lay records out, in the order of ids."""
+        """Lay records out, in the order of ids. Raises Stopped when told to."""
         for at in range(0, len(ids), BATCH):
+            if self.stop():
+                raise Stopped
             rows = source.fetch(self.db, [int(id) for id in ids[at : at + BATCH]])
             encoded = self.tokenizer.encode_all([text for _, *pair in rows for text in pair])
             for row, question, answer in zip(rows, encoded[::2], encoded[1::2], strict=True):
@@ -104,38 +109,40 @@ class Packing:
                 self.tokenized += len(tokens)
                 yield Document(row[0], np.array(tokens, self.dtype), start, end)
 
-    def _pack_split(self, name: str, tell: Tell, stop: Callable[[], bool]) -> None:
+    def _pack_split(self, name: str) -> None:
         split, order, config = self.splits[name], self.order[name], self.config
-        packer = Packer(config.context_len, config.max_open, self._rows(split.open))
+        packer = Packer(config.context_len, config.window, list(self.documents(split.pool)))
         closed = self._rows(split.closed)
         total = sum(map(len, self.order.values()))
-        for document in self.documents(order[split.cursor :]):
-            if split.cursor % BATCH == 0:
-                if stop():
-                    self._journal(split, packer.open_rows, closed)
-                    raise Stopped
-                tell(sum(s.cursor for s in self.splits.values()), total, self._tokens_per_s())
-            split.cursor += 1
-            if len(document.tokens) > config.context_len:
-                split.num_too_long += 1
-                split.too_long += [document.record] if len(split.too_long) < MAX_NAMED else []
-                continue
-            closed += packer.add(document)
-            if len(closed) == config.shard_contexts:
-                closed = self._write_shard(name, split, packer.open_rows, closed)
-        self._finish_split(name, split, closed + packer.open_rows)
+        while split.cursor < len(order):
+            try:
+                batch = list(self.documents(order[split.cursor : split.cursor + BATCH]))
+            except Stopped:
+                self._journal(split, packer.pool, closed)
+                raise
+            for document in self._fitting(split, batch):
+                closed += packer.add(document)
+            split.cursor += len(batch)
+            while len(closed) >= config.shard_contexts:
+                closed = self._write_shard(name, split, closed, packer.pool)
+            self.tell(sum(each.cursor for each in self.splits.values()), total, self._tokens_per_s())
+        closed += packer.finish()
+        while closed:
+            closed = self._write_shard(name, split, closed, [])
 
-    def _finish_split(self, name: str, split: Split, rows: list[Row]) -> None:
-        """What is left at the end of a split: contexts that never filled."""
-        while rows:
-            rest = rows[self.config.shard_contexts :]
-            self._write_shard(name, split, [], rows[: self.config.shard_contexts], rest)
-            rows = rest
+    def _fitting(self, split: Split, batch: list[Document]) -> list[Document]:
+        """The batch without the documents that no context holds; these are counted, the first few by name."""
+        too_long = [document.record for document in batch if len(document.tokens) > self.config.context_len]
+        split.num_too_long += len(too_long)
+        split.too_long = (split.too_long + too_long)[:MAX_NAMED]
+        return [document for document in batch if len(document.tokens) <= self.config.context_len]
 
-    def _write_shard(
-        self, name: str, split: Split, open_rows: list[Row], rows: list[Row], rest: Sequence[Row] = ()
-    ) -> list[Row]:
-        """Write the shard, then the journal that knows of it. Killed in between, the same shard is written again."""
+    def _write_shard(self, name: str, split: Split, closed: list[Row], pool: list[Document]) -> list[Row]:
+        """Write a shard of the closed rows, then the journal that knows of it. Returns the rows that are left.
+
+        Killed in between, the same shard is written again.
+        """
+        rows, rest = closed[: self.config.shard_contexts], closed[self.config.shard_contexts :]
         path = self.folder / f"{name}-{len(split.shards):05d}.safetensors"
         write_arrays(path, arrays(rows, self.dtype))
         split.shards.append(path.name)
@@ -144,16 +151,16 @@ class Packing:
             split.num_documents += 1
             split.num_tokens += len(document.tokens)
             split.num_loss_tokens += document.loss_end - document.loss_start
-        self._journal(split, open_rows, list(rest))
-        return []
+        self._journal(split, pool, rest)
+        return rest
 
     def _rows(self, ids: list[list[int]]) -> list[Row]:
         """Rows from a journal, tokenized again."""
         documents = self.documents([id for row in ids for id in row])
         return [[next(documents) for _ in row] for row in ids]
 
-    def _journal(self, split: Split, open_rows: list[Row], closed: list[Row]) -> None:
-        split.open = [[document.record for document in row] for row in open_rows]
+    def _journal(self, split: Split, pool: list[Document], closed: list[Row]) -> None:
+        split.pool = [document.record for document in pool]
         split.closed = [[document.record for document in row] for row in closed]
         state = {name: asdict(split) for name, split in self.splits.items()}
         files.write_json(self.folder / JOURNAL, {"made_with": self.made_with, "splits": state})
@@ -218,7 +225,7 @@ def pack(
     *,
     run: int | None = None,
     tell: Tell = lambda done, total, tokens_per_s: None,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Stop = lambda: False,
 ) -> dict[str, Any]:
     """Make the pack in folder, or finish the one begun there. Returns its manifest.
 
@@ -230,8 +237,8 @@ def pack(
     if files.is_complete(folder):
         return _found(folder, given, run)
     folder.mkdir(parents=True, exist_ok=True)
-    packing = Packing(db, tokenizer, folder, config, given)
-    packing.run(tell, stop)
+    packing = Packing(db, tokenizer, folder, config, tell, stop)
+    packing.run()
     manifest = given | {"kind": "pack", "run": run} | _describe(packing)
     if not manifest["counts"]["train"]["num_documents"]:
         raise BadPack(f"no record fits {config.context_len} tokens: take a larger context_len")
@@ -285,7 +292,7 @@ def _counting(counts: "Counter[str]", items: Iterator[Question]) -> Iterator[Que
         yield item
 
 
-def _heeding(stop: Callable[[], bool], items: Iterator[Question]) -> Iterator[Question]:
+def _heeding(stop: Stop, items: Iterator[Question]) -> Iterator[Question]:
     for number, item in enumerate(items):
         if number % BATCH == 0 and stop():
             raise Stopped

@@ -11,7 +11,7 @@ FACTORY, TOKENIZER, OUT = HomePath("factory.db"), HomePath("tokenizers/main"), H
 LIMITS = {
     "context_len": (32, 2**20),
     "shard_contexts": (1, 2**16),
-    "max_open": (1, 2**14),
+    "window": (1, 2**16),
     "seed": (0, 2**63),
 }
 
@@ -25,7 +25,7 @@ class Args:
     val_articles: float = 0.1  # share of the articles kept from training
     seed: int = 0
     shard_contexts: int = 1024  # contexts in one file
-    max_open: int = 256  # contexts being filled at once
+    window: int = 4096  # records at hand to fill a context up with
 
     def __post_init__(self) -> None:
         for name, (least, most) in LIMITS.items():
@@ -43,7 +43,7 @@ def run(args: Args, job: Run, prepared: object = None) -> None:
     from gpt.shuffle import BadPack
     from gpt.tokenizer import BadTokenizer, Tokenizer
 
-    config = PackConfig(args.context_len, args.seed, args.shard_contexts, args.val_articles, args.max_open)
+    settings = (args.context_len, args.seed, args.shard_contexts, args.val_articles, args.window)
     try:
         tokenizer = Tokenizer.load(job.path(args.tokenizer))
         with source.opened(job.path(args.factory)) as db:
@@ -51,7 +51,7 @@ def run(args: Args, job: Run, prepared: object = None) -> None:
                 db,
                 tokenizer,
                 job.path(args.out),
-                config,
+                PackConfig(*settings),
                 run=job.id,
                 tell=lambda done, total, speed: job.progress(done, total, "records", tokens_per_s=speed),
                 stop=lambda: job.stop_requested,
