@@ -87,7 +87,7 @@ class Pack:
         self.manifest = manifest
         self.context_len: int = manifest["context_len"]
         self.pad: int = manifest["pad"]
-        self._shards = {split: [Shard(folder / name) for name in manifest["shards"][split]] for split in SPLITS}
+        self._shards = {split: [Shard(folder / _plain(name)) for name in manifest["shards"][split]] for split in SPLITS}
         self._ends = {split: list(accumulate(s.num_contexts for s in self._shards[split])) for split in SPLITS}
 
     def num_contexts(self, split: str) -> int:
@@ -161,8 +161,15 @@ def open_pack(folder: Path) -> Pack:
         return Pack(folder, files.read_manifest(folder))
     except FileNotFoundError as error:
         raise DamagedPack(f"{error.filename} is gone from a finished pack: delete the folder, pack again") from error
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise DamagedPack(f"{folder} is not a pack as made here ({error!r}): delete the folder, pack again") from error
+
+
+def _plain(name: str) -> str:
+    """The name of a file in the pack's own folder. Raises ValueError for one that leads elsewhere."""
+    if Path(name).name != name:
+        raise ValueError(f"{name!r} is not the name of a file in it")
+    return name
 
 
 def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
@@ -194,7 +201,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         if 8 + length + max(entry["data_offsets"][1] for entry in header.values()) != size:
             raise ValueError("it is cut off, or something was added")
         return {name: _map(path, 8 + length, entry) for name, entry in header.items()}
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise DamagedPack(f"{path} can't be read as a shard ({error}): delete the pack, pack again") from error
 
 

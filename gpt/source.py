@@ -7,6 +7,7 @@ import hashlib
 import json
 import random
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -96,7 +97,7 @@ def count_characters(db: sqlite3.Connection) -> int:
 
 @dataclass(frozen=True)
 class Sample:
-    """Text taken from a factory: lines to train on are in `path`, `held_out` is for the report and never in it."""
+    """Text taken from a factory: lines to train on are in `path`, `held_out` is for the report: lines never in it."""
 
     path: Path
     num_lines: int
@@ -128,7 +129,7 @@ def write_sample(
     chance = max_characters / max(count_characters(db), 1)
     dice = random.Random(seed)
     held_out: list[str] = []
-    num_lines = num_characters = num_seen = 0
+    num_lines = num_characters = 0
     table = str.maketrans("", "", avoid)
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         for num_seen, line in enumerate(training_lines(db)):
@@ -136,8 +137,10 @@ def write_sample(
                 raise Stopped
             if dice.random() >= chance:
                 continue
-            if num_seen % held_out_every == 0 and len(held_out) < max_held_out:
-                held_out.append(line)
+            if (
+                zlib.crc32(line.encode()) % held_out_every == 0
+            ):  # by content: a text that stands twice is held out twice
+                held_out += [line] if len(held_out) < max_held_out else []
                 continue
             num_characters += file.write(line.translate(table) + "\n") - 1
             num_lines += 1
