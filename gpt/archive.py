@@ -9,6 +9,7 @@ one day, and the note is the place for it.
 import json
 import re
 import shutil
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,3 +182,13 @@ def entry(folder: Path) -> Entry:
 def write_note(folder: Path, note: str) -> None:
     """What a person thinks of a model: the one file of it that may change."""
     files.write_whole(entry(folder).folder / NOTE, note.strip() + "\n")
+
+
+def git_commit() -> str | None:
+    """The commit this code runs from, with + when files differ from it; None outside a checkout."""
+    where = Path(__file__).parent
+    try:
+        git = ["git", "-C", str(where), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+        return subprocess.run(git, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

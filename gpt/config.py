@@ -1,7 +1,10 @@
-"""The shape of a GPT: what is needed to build one, and nothing about how it is trained. Standard library only."""
+"""The shape of a GPT, and how a run trains one: settings, refused here when they can't work. Standard library only."""
 
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
+
+from gpt import schedule
 
 
 class BadConfig(ValueError):
@@ -76,3 +79,53 @@ class GPTConfig:
         if unknown := set(given) - {field.name for field in fields(cls)}:
             raise BadConfig(f"config.json has {', '.join(sorted(unknown))}, which this version does not know: update")
         return cls(**given)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One optimizer step is grad_accum micro-batches of micro_batch contexts; the loss is per labelled token of all.
+
+    weight_decay: phases (from_epoch, value): 0.1, then 0.05 once two epochs are done.
+    eval_contexts: val contexts per evaluation, spread over the split, always the same ones.
+    checkpoint_every_s: also after this much time, for slow machines.
+    """
+
+    pack: Path
+    model: GPTConfig
+    steps: int
+    micro_batch: int = 3
+    grad_accum: int = 40
+    lr: float = 6e-4
+    min_lr: float = 6e-5
+    warmup_steps: int = 200
+    decay: str = "cosine"
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    grad_clip: float = 1.0
+    weight_decay: tuple[tuple[float, float], ...] = ((0.0, 0.1), (2.0, 0.05))
+    seed: int = 0
+    eval_every: int = 100
+    eval_contexts: int = 32
+    checkpoint_every: int = 200
+    checkpoint_every_s: float = 300.0
+    attention: str = "auto"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "micro_batch", "grad_accum", "eval_every", "eval_contexts", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise BadConfig(f"{name}={getattr(self, name)}: take 1 or more")
+        if self.lr <= 0 or not 0 <= self.min_lr <= self.lr or self.grad_clip <= 0:
+            raise BadConfig(
+                f"lr={self.lr}, min_lr={self.min_lr}, grad_clip={self.grad_clip}: take lr and grad_clip above 0, "
+                "min_lr from 0 to lr"
+            )
+        if self.decay not in schedule.DECAYS:
+            raise BadConfig(f"decay={self.decay!r}: take one of {', '.join(schedule.DECAYS)}")
+        starts = [start for start, _ in self.weight_decay]
+        if not starts or starts[0] != 0 or sorted(set(starts)) != starts:
+            raise BadConfig(f"weight_decay={self.weight_decay}: its phases begin at epoch 0 and ascend")
+
+    @property
+    def contexts_per_step(self) -> int:
+        return self.micro_batch * self.grad_accum

@@ -17,61 +17,11 @@ from torch import Tensor
 from gpt import checkpoint, metrics, optim, schedule
 from gpt.attention import choose
 from gpt.checkpoint import Checkpoint
-from gpt.config import BadConfig, GPTConfig
+from gpt.config import BadConfig, TrainConfig
 from gpt.data import Batch, context_at, read_batch
 from gpt.loss import labelled_loss
 from gpt.model import GPT
 from gpt.shards import Pack, open_pack
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """One optimizer step is grad_accum micro-batches of micro_batch contexts; the loss is per labelled token of all.
-
-    weight_decay: phases (from_epoch, value): 0.1, then 0.05 once two epochs are done.
-    eval_contexts: val contexts per evaluation, spread over the split, always the same ones.
-    checkpoint_every_s: also after this much time, for slow machines.
-    """
-
-    pack: Path
-    model: GPTConfig
-    steps: int
-    micro_batch: int = 3
-    grad_accum: int = 40
-    lr: float = 6e-4
-    min_lr: float = 6e-5
-    warmup_steps: int = 200
-    decay: str = "cosine"
-    betas: tuple[float, float] = (0.9, 0.95)
-    eps: float = 1e-8
-    grad_clip: float = 1.0
-    weight_decay: tuple[tuple[float, float], ...] = ((0.0, 0.1), (2.0, 0.05))
-    seed: int = 0
-    eval_every: int = 100
-    eval_contexts: int = 32
-    checkpoint_every: int = 200
-    checkpoint_every_s: float = 300.0
-    attention: str = "auto"
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "micro_batch", "grad_accum", "eval_every", "eval_contexts", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise BadConfig(f"{name}={getattr(self, name)}: take 1 or more")
-        if self.lr <= 0 or not 0 <= self.min_lr <= self.lr or self.grad_clip <= 0:
-            raise BadConfig(
-                f"lr={self.lr}, min_lr={self.min_lr}, grad_clip={self.grad_clip}: take lr and grad_clip above 0, "
-                "min_lr from 0 to lr"
-            )
-        if self.decay not in schedule.DECAYS:
-            raise BadConfig(f"decay={self.decay!r}: take one of {', '.join(schedule.DECAYS)}")
-        starts = [start for start, _ in self.weight_decay]
-        if not starts or starts[0] != 0 or sorted(set(starts)) != starts:
-            raise BadConfig(f"weight_decay={self.weight_decay}: its phases begin at epoch 0 and ascend")
-
-    @property
-    def contexts_per_step(self) -> int:
-        return self.micro_batch * self.grad_accum
 
 
 @dataclass(frozen=True)
@@ -103,7 +53,7 @@ def train(
     stop: asked after each micro-batch; when true the unfinished step is dropped, the last one saved, and we return.
     prepared: what `prepare` read. Raises BadConfig, checkpoint.Damaged, shards.DamagedPack, FileNotFoundError.
     """
-    trainer = Trainer(config, workdir, *(prepared or prepare(config, workdir, tell)), tell=tell)
+    trainer = Trainer(config, workdir, *(prepared or prepare(config.pack, workdir, tell)), tell=tell)
     try:
         while trainer.step < config.steps:
             step = trainer.advance(stop)
@@ -117,9 +67,9 @@ def train(
         trainer.close()
 
 
-def prepare(config: TrainConfig, workdir: Path, tell: Callable[[str], None] = print) -> tuple[Checkpoint | None, Pack]:
+def prepare(pack: Path, workdir: Path, tell: Callable[[str], None] = print) -> tuple[Checkpoint | None, Pack]:
     """What needs no GPU: the newest whole checkpoint in memory, the pack open. Raises like train."""
-    return checkpoint.load_newest(workdir / "checkpoint", tell), open_pack(config.pack)
+    return checkpoint.load_newest(workdir / "checkpoint", tell), open_pack(pack)
 
 
 class Trainer:
@@ -247,6 +197,8 @@ class Trainer:
                 f"the checkpoint at step {resume.step} was made with another {', '.join(changed)}: "
                 "put it back, or queue a new job"
             )
+        if resume.step > self.config.steps:
+            raise BadConfig(f"the run stands at step {resume.step}, past steps={self.config.steps}: take at least that")
         if state["threads"] != torch.get_num_threads() or state["torch"] != torch.__version__:
             tell(
                 f"resumed with torch {torch.__version__} on {torch.get_num_threads()} threads, saved with "

@@ -1,0 +1,111 @@
+"""Ask a kept model, or chat with it: python -m jobs.chat MODEL [--home HOME] [--question "..."]*
+
+On the CPU unless told, so it never touches the GPU's work. Each question stands alone: the model was taught single
+questions, so it is asked single ones.
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.screen import safe
+
+if TYPE_CHECKING:
+    from gpt.model import GPT
+    from gpt.sample import Completion, Sampling
+    from gpt.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Answer:
+    question: str
+    answer: str
+    num_tokens: int
+    stopped: bool
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 done, 1 refused with a sentence."""
+    parser = argparse.ArgumentParser(prog="jobctl ask", description="Questions for a model of models/.")
+    parser.add_argument("model")
+    parser.add_argument("--home", type=Path, default=Path.cwd(), help="the folder that holds models/")
+    parser.add_argument(
+        "--question", action="append", default=[], metavar="TEXT", help="ask and leave; may be repeated"
+    )
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--max-new-tokens", type=int, default=96)
+    parser.add_argument("--temperature", type=float, default=0.0, help="0: always the likeliest token")
+    parser.add_argument("--top-p", type=float)
+    parser.add_argument("--top-k", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    args = parser.parse_args(argv)
+
+    from gpt.archive import DamagedModel, load_model
+    from gpt.config import BadConfig
+    from gpt.sample import Sampling
+
+    try:
+        sampling = Sampling(args.max_new_tokens, args.temperature, args.top_k, args.top_p, args.seed)
+        model, tokenizer = load_model(args.home / "models" / args.model, args.device)
+        if args.question:
+            print_answers(model, tokenizer, args.question, sampling, args.json)
+        else:
+            chat(model, tokenizer, sampling, args.model)
+    except (FileNotFoundError, DamagedModel, BadConfig) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def ask(model: "GPT", tokenizer: "Tokenizer", questions: list[str], sampling: "Sampling") -> list[Answer]:
+    """Each question by itself, in their order. Raises BadConfig when one is longer than the model's context."""
+    from gpt.sample import generate
+
+    prompts = [tokenizer.prompt(question) for question in questions]
+    done: list[Completion] = generate(model, prompts, sampling, stop_token=tokenizer.im_end)
+    return [
+        Answer(question, tokenizer.decode(c.tokens), len(c.tokens), c.stopped)
+        for question, c in zip(questions, done, strict=True)
+    ]
+
+
+def print_answers(
+    model: "GPT", tokenizer: "Tokenizer", questions: list[str], sampling: "Sampling", json_: bool
+) -> None:
+    for answer in ask(model, tokenizer, questions, sampling):
+        if json_:
+            print(json.dumps(vars(answer), ensure_ascii=False))
+        else:
+            print(f"Q  {safe(answer.question)}\nA  {safe(answer.answer)}{'' if answer.stopped else ' ...'}\n")
+
+
+def chat(model: "GPT", tokenizer: "Tokenizer", sampling: "Sampling", name: str) -> None:
+    """Question by question until end of input."""
+    from gpt.config import BadConfig
+
+    print(f"{name}, {model.num_parameters() / 1e6:.1f} M parameters, on {model.device}. Ctrl-D leaves.")
+    while True:
+        try:
+            question = input("\n> ").strip()
+        except (EOFError, KeyboardInterrupt):
+            print()
+            return
+        if not question:
+            continue
+        started = time.monotonic()
+        try:
+            [answer] = ask(model, tokenizer, [question], sampling)
+        except BadConfig as error:
+            print(error)
+            continue
+        speed = answer.num_tokens / (time.monotonic() - started)
+        print(f"{safe(answer.answer)}{'' if answer.stopped else ' ...'}\n  [{answer.num_tokens} tokens, {speed:.0f}/s]")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

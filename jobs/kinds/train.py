@@ -1,0 +1,264 @@
+"""Train the GPT on a pack. Resumes from the newest whole checkpoint in its workdir.
+
+Every judge_every steps it keeps a snapshot, queues `answer` and `judge` for it at a higher priority, and leaves:
+the GPU's memory is theirs. Then it comes back. What it queued it queues again under the same keys when it resumes,
+so a crash between the two loses nothing.
+"""
+
+import dataclasses
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs.contract import BadArgs, HomePath, OutOfGpuMemory, Run, Unfinished
+from jobs.picture import Picture
+
+if TYPE_CHECKING:
+    from gpt.checkpoint import Checkpoint
+    from gpt.config import GPTConfig, TrainConfig
+    from gpt.shards import Pack
+    from gpt.train import Step
+
+LANE = "gpu"
+WARM = ("torch", "gpt.train")
+GPT_FIELDS = (
+    *("n_layer", "n_head", "n_kv_head", "n_embd", "num_positions", "bias", "pos", "norm", "mlp", "tied", "qk_norm"),
+    "dropout",
+)
+TRAIN_FIELDS = (
+    *("steps", "micro_batch", "grad_accum", "lr", "min_lr", "warmup_steps", "decay", "eps", "grad_clip", "seed"),
+    *("eval_every", "eval_contexts", "checkpoint_every", "checkpoint_every_s", "attention"),
+)
+
+
+@dataclass(frozen=True)
+class Args:
+    pack: HomePath
+    name: str = "gpt"  # what its models' names begin with
+    steps: int = 2000  # optimizer steps
+    micro_batch: int = 3  # contexts of one forward and backward
+    grad_accum: int = 40  # of those in one step
+    n_layer: int = 18
+    n_head: int = 12
+    n_kv_head: int | None = None
+    n_embd: int = 768
+    vocab_size: int | None = None  # none: the tokenizer's
+    context_len: int | None = None  # none: the pack's
+    num_positions: int | None = None
+    bias: bool = True
+    pos: str = "learned"
+    norm: str = "layer"
+    mlp: str = "gelu"
+    tied: bool = False
+    qk_norm: bool = False
+    dropout: float = 0.0
+    lr: float = 6e-4
+    min_lr: float = 6e-5
+    warmup_steps: int = 200
+    decay: str = "cosine"
+    betas: tuple[float, ...] = (0.9, 0.95)
+    eps: float = 1e-8
+    grad_clip: float = 1.0
+    weight_decay: tuple[float, ...] = (0.1, 0.05)
+    weight_decay_from_epoch: tuple[float, ...] = (0.0, 2.0)
+    seed: int = 0
+    attention: str = "auto"
+    eval_every: int = 100
+    eval_contexts: int = 32
+    checkpoint_every: int = 200
+    checkpoint_every_s: float = 300.0
+    snapshot_every: int | None = None  # steps between models that are kept without a judgement
+    judge_every: int | None = None  # steps between judged snapshots; the last step is judged too. none: no judging
+    judge_limit: int | None = None  # questions of each group while training; the last step answers them all
+    draw_every_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        from gpt.archive import check_name
+        from gpt.config import BadConfig
+
+        if len(self.betas) != 2:
+            raise BadArgs(f"train takes two betas, not {self.betas}")
+        if len(self.weight_decay) != len(self.weight_decay_from_epoch):
+            raise BadArgs(
+                f"train takes as many weight_decay_from_epoch as weight_decay: {self.weight_decay_from_epoch} and "
+                f"{self.weight_decay} differ"
+            )
+        for field in ("snapshot_every", "judge_every", "judge_limit"):
+            if (value := getattr(self, field)) is not None and value < 1:
+                raise BadArgs(f"train takes {field} of 1 or more, or none, not {value}")
+        try:
+            check_name(self.name)
+            train_config(self, Path(self.pack), model_config(self, vocab_size=2**20, context_len=1))
+        except BadConfig as error:
+            raise BadArgs(f"train: {error}") from error
+
+
+def model_config(args: Args, *, vocab_size: int, context_len: int) -> "GPTConfig":
+    """The model's shape; the two sizes are the pack's, for what args leave open."""
+    from gpt.config import GPTConfig
+
+    return GPTConfig(
+        vocab_size=args.vocab_size or vocab_size,
+        context_len=args.context_len or context_len,
+        **{name: getattr(args, name) for name in GPT_FIELDS},
+    )
+
+
+def train_config(args: Args, pack: Path, model: "GPTConfig", device: str = "cpu") -> "TrainConfig":
+    from gpt.config import TrainConfig
+
+    phases = tuple(zip(args.weight_decay_from_epoch, args.weight_decay, strict=True))
+    settings = {name: getattr(args, name) for name in TRAIN_FIELDS}
+    first, second = args.betas
+    return TrainConfig(pack, model, **settings, betas=(first, second), weight_decay=phases, device=device)
+
+
+def prepare(args: Args, job: Run) -> "tuple[Checkpoint | None, Pack]":
+    """Before the GPU is ours: the checkpoint into memory, the pack's files mapped."""
+    from gpt import checkpoint, shards, train
+
+    try:
+        return train.prepare(job.path(args.pack), job.workdir, tell=job.note)
+    except (checkpoint.Damaged, shards.DamagedPack, FileNotFoundError) as error:
+        raise BadArgs(f"train: {error}") from error
+
+
+def run(args: Args, job: Run, prepared: "tuple[Checkpoint | None, Pack] | None" = None) -> None:
+    import torch
+
+    from gpt.config import BadConfig
+
+    started = time.monotonic()
+    prepared = prepared or prepare(args, job)
+    picture = Picture(job, args.draw_every_s)
+    try:
+        _train(args, job, prepared, picture, started)
+    except BadConfig as error:
+        raise BadArgs(f"train: {error}") from error
+    except torch.OutOfMemoryError as error:
+        raise OutOfGpuMemory(
+            f"{args.micro_batch} contexts of this model do not fit the GPU ({str(error).splitlines()[0]}): "
+            f"halve micro_batch and double grad_accum, and the step stays the same"
+        ) from error
+    finally:
+        picture.stop()
+
+
+def _train(args: Args, job: Run, prepared: "tuple[Checkpoint | None, Pack]", picture: Picture, started: float) -> None:
+    from gpt.train import train
+
+    pack = prepared[1]
+    shape = model_config(args, vocab_size=pack.manifest["vocab_size"], context_len=pack.context_len)
+    config = train_config(args, pack.folder, shape, job.device)
+    queue_judging(args, job, newest_judged(args, job))
+    describe(args, job, pack)
+    first_step_s = None
+    for step in train(config, job.workdir, stop=lambda: job.stop_requested, tell=job.note, prepared=prepared):
+        first_step_s = first_step_s or time.monotonic() - started
+        report(args, job, step, first_step_s)
+        picture.draw_if_due()
+        if is_kept(args, step.number):
+            keep(args, job, pack, step)
+        if is_judged(args, step.number) and step.number < args.steps:
+            step.save()
+            queue_judging(args, job, newest_judged(args, job))
+            raise Unfinished
+    if job.stop_requested:
+        raise Unfinished
+    queue_judging(args, job, newest_judged(args, job))
+    picture.draw_last()
+
+
+def report(args: Args, job: Run, step: "Step", first_step_s: float) -> None:
+    job.progress(
+        step.number,
+        args.steps,
+        "steps",
+        loss=step.loss,
+        val_loss=step.val_loss,
+        lr=step.lr,
+        tokens_per_s=step.tokens_per_s,
+        tokens_seen=step.tokens_seen,
+        first_step_s=first_step_s,
+    )
+
+
+def is_judged(args: Args, step: int) -> bool:
+    return args.judge_every is not None and (step % args.judge_every == 0 or step == args.steps)
+
+
+def is_kept(args: Args, step: int) -> bool:
+    due = args.snapshot_every is not None and step % args.snapshot_every == 0
+    return due or is_judged(args, step) or step == args.steps
+
+
+def keep(args: Args, job: Run, pack: "Pack", step: "Step") -> None:
+    """The model as it is now, into models/."""
+    from gpt import archive
+
+    previous = [e for e in archive.list_models(job.home) if e.manifest.get("run") == job.id]
+    facts = {
+        "kind": "snapshot",
+        "parent": previous[-1].name if previous else None,
+        "run": job.id,
+        "run_name": args.name,
+        "pack": str(args.pack),
+        "pack_sha256": pack.manifest["sha256"],
+        "step": step.number,
+        "tokens_seen": step.tokens_seen,
+        "loss": step.loss,
+        "val_loss": step.val_loss,
+        "git_commit": archive.git_commit(),
+    }
+    name = archive.snapshot_name(args.name, step.number, step.tokens_seen, step.val_loss)
+    tokenizer = (pack.folder / archive.TOKENIZER).read_bytes()
+    archive.write_model(job.home / "models" / name, step.model.state_dict(), step.model.config, tokenizer, facts)
+
+
+def newest_judged(args: Args, job: Run) -> dict[str, Any] | None:
+    """The manifest of this run's newest snapshot that is to be judged."""
+    from gpt import archive
+
+    mine = [e.manifest for e in archive.list_models(job.home) if e.manifest.get("run") == job.id]
+    judged = [m for m in mine if m["kind"] == "snapshot" and is_judged(args, m["step"])]
+    return max(judged, key=lambda m: m["step"], default=None)
+
+
+def queue_judging(args: Args, job: Run, model: dict[str, Any] | None) -> None:
+    """Queue answer and judge for a snapshot, and once per run the answers of the untrained model. Again: no change."""
+    if model is None:
+        return
+    name, questions = model["name"], f"{args.pack}/questions.jsonl"
+    untrained = f"{args.name}-{job.id}-untrained"
+    key, baseline_key = f"train-{job.id}-{model['step']}", f"train-{job.id}-untrained"
+    limit = None if model["step"] == args.steps else args.judge_limit
+    asked = {"model": name, "questions": questions}
+    job.submit("answer", {**asked, "limit_per_group": limit}, key=f"{key}-answer", priority_above=1)
+    job.submit("answer", {**asked, "untrained": True, "out": untrained}, key=baseline_key, priority_above=1)
+    job.submit(
+        "judge",
+        {"model": name, "pack": str(args.pack), "baselines": [untrained]},
+        key=f"{key}-judge",
+        priority_above=1,
+        after=(f"{key}-answer", baseline_key),
+    )
+
+
+def describe(args: Args, job: Run, pack: "Pack") -> None:
+    """run.json: what the picture says about the run, besides what it measured."""
+    from datagen.files import write_json
+    from gpt.archive import git_commit
+
+    facts = {"name": args.name, "pack": str(args.pack), "job": job.id, "git_commit": git_commit()}
+    facts |= {"machine": machine(job.device), "steps": args.steps, "args": dataclasses.asdict(args)}
+    facts |= {"contexts": pack.num_contexts("train"), "context_len": pack.context_len}
+    write_json(job.workdir / "run.json", json.loads(json.dumps(facts)))
+
+
+def machine(device: str) -> str:
+    """'2 cores', or the card's name."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else f"{torch.get_num_threads()} CPU threads"
