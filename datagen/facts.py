@@ -69,8 +69,8 @@ class Fact:
     def body(self) -> str:
         """The shortest way to ask: the question where there is one, else the statement with a hole."""
         if self.shape is None:
-            return self.in_context(self.statement())
-        return self.in_context(self.shape.direct[0].upper() + self.shape.direct[1:] + "?")
+            return self.statement()
+        return self.shape.direct[0].upper() + self.shape.direct[1:] + "?"
 
 
 def plain_title(title: str) -> str:

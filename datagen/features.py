@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from datagen.english import BASE_OF
 from datagen.names import CAPITAL, ENDS, PERSON, TITLES, WEAK_TITLES, Gazetteer, is_person
 from datagen.words import MONTHS, NUMBERS, words
 
@@ -43,6 +44,7 @@ NOT_UNITS = frozenset(words("was is has as its this his hers theirs ours times o
 _BEFORE_NUMBER = re.compile(
     rf"(?:{CAPITAL}|[Nn]o\.|[Nn]umbers?|[Pp]age|[Tt]ype|[Rr]oute|[Pp]oint|first|last|next|other|the|these|those|all) $"
 )
+_QUANTIFIERS = frozenset(f"{word} " for word in words("About Some Around Nearly Over Almost Approximately Only"))
 _BETWEEN = re.compile(r"(?:between|from) $|(?:\d|and|to|or) $")
 _LEADS = (
     "in at near to from into on toward towards outside around through across off of "
@@ -93,7 +95,7 @@ def numbers(sentence: str, gazetteer: Gazetteer) -> Iterator[Feature]:
     for match in NUMBER.finditer(sentence):
         before = sentence[: match.start()]
         unit = match["unit"]
-        if _BEFORE_NUMBER.search(before):
+        if _BEFORE_NUMBER.search(before) and before not in _QUANTIFIERS:
             continue
         if _BETWEEN.search(before) or unit.split()[-1] in NOT_UNITS or unit.split()[0] in MONTHS:
             continue
@@ -154,13 +156,19 @@ def places(sentence: str, gazetteer: Gazetteer) -> Iterator[Feature]:
             lead = _PREPOSITION.search(sentence[: match.start() - 4])
         if lead is None or not gazetteer.is_place(match[0]):
             continue
-        if not _hangs_on(sentence, match.start(), match.end()) and ENDS.match(sentence, match.end()):
+        if not _hangs_on(sentence, match.start(), match.end()) and _ends(sentence, match.end()):
             yield Feature("place", "the" if article else "bare", match[0], *match.span(), before=lead[1])
+
+
+def _ends(sentence: str, end: int) -> bool:
+    """Does a place end here? Not in "the Normandy landings"."""
+    follower = sentence[end:].split(maxsplit=1)[:1]
+    return ENDS.match(sentence, end) is not None or (bool(follower) and follower[0] in BASE_OF)
 
 
 def _hangs_on(sentence: str, start: int, end: int) -> bool:
     """Is the span only a part of a longer name or number?"""
     after = sentence[end : end + 2]
-    if after[:1] in ("-", "–", "/", "’", "'") or sentence[start - 1 : start] in ("-", "–", "/", "("):
+    if after[:1] in ("-", "–", "/") or sentence[start - 1 : start] in ("-", "–", "/", "("):
         return True
     return len(after) == 2 and after[0] == " " and after[1].isupper()

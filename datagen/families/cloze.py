@@ -6,7 +6,8 @@ from datagen.families import Draft, Dropped, Group, Work, dropped
 from datagen.phrasings import phrased
 
 VERSION = 1
-PHRASINGS = {  # {kind}: date, number, person, place
+KIND_WORDS = {"date": "date", "number": "number", "person": "name", "place": "place"}
+PHRASINGS = {  # {kind}: one of the words above
     "complete": "Complete the sentence: {statement}",
     "fill_in": "Fill in the blank: {statement}",
     "fill_in_the_kind": "Fill in the missing {kind}: {statement}",
@@ -23,7 +24,7 @@ PHRASINGS = {  # {kind}: date, number, person, place
 def make(work: Work) -> Iterator[Group | Dropped]:
     yield from dropped(work)
     for fact in work.facts:
-        statement = fact.in_context(fact.statement())
+        statement = fact.statement()
         for id, role in phrased(fact.key, "cloze", PHRASINGS, work.choice).items():
-            question = PHRASINGS[id].format(statement=statement, kind=fact.kind)
+            question = fact.in_context(PHRASINGS[id].format(statement=statement, kind=KIND_WORDS[fact.kind]))
             yield (Draft(fact.key, id, role, question, fact.value, fact.sentence),)

@@ -31,6 +31,7 @@ def make(work: Work) -> Iterator[Group | Dropped]:
             values = [*wrong]
             values.insert(place % len(LETTERS), fact.value)
             labelled = [f"{letter}. {value}" for letter, value in zip(LETTERS, values, strict=True)]
-            question = PHRASINGS[id].format(body=fact.body, options="; ".join(labelled) + ".")
+            options = "; ".join(labelled) + "."
+            question = fact.in_context(PHRASINGS[id].format(body=fact.body, options=options))
             answer = labelled.pop(place % len(LETTERS))
             yield (Draft(fact.key, id, role, question, answer, fact.sentence, tuple(labelled)),)

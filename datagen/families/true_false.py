@@ -35,7 +35,7 @@ def make(work: Work) -> Iterator[Group | Dropped]:
                     fact.key,
                     id,
                     role,
-                    PHRASINGS[id].format(statement=fact.in_context(fact.statement(value))),
+                    fact.in_context(PHRASINGS[id].format(statement=fact.statement(value))),
                     answer,
                     fact.sentence,
                     (opposite,),

@@ -29,7 +29,7 @@ def make(work: Work) -> Iterator[Group | Dropped]:
                     fact.key,
                     id,
                     role,
-                    PHRASINGS[id].format(body=fact.body, first=first, second=second),
+                    fact.in_context(PHRASINGS[id].format(body=fact.body, first=first, second=second)),
                     fact.value,
                     fact.sentence,
                     (wrong[0],),

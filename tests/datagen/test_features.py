@@ -1,0 +1,114 @@
+"""What is found in a sentence, and what is left alone."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_corpus import sample_articles
+
+from datagen.facts import facts_of
+from datagen.features import extract
+from datagen.generate import sentences_of
+from datagen.names import Gazetteer, census
+
+KNOWN = Gazetteer()
+SENTENCES = [sentence for _, text in sample_articles(66) for sentence in sentences_of(text)]
+CORPUS = census(SENTENCES)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "values"),
+    [
+        ("The Battle of Kursk began on 5 July 1943.", ["date: 5 July 1943"]),
+        ("On July 5, 1943, the army attacked.", ["date: July 5, 1943"]),
+        ("The fleet left in March 1942 and returned on 6 June.", ["date: March 1942", "date: 6 June"]),
+        ("The battle was fought on 4-7 June 1942.", ["date: 4-7 June 1942"]),
+        ("He retired in 1951 and wrote until 1960.", ["date: 1951", "date: 1960"]),
+        ("Directive 1943 was number 1944 of its kind.", []),
+        ("May I say that March was cold.", []),
+        ("About 156,000 troops landed.", ["number: 156,000 troops"]),
+        ("The army lost 2.5 million men.", ["number: 2.5 million men"]),
+        ("The ship carried 353 combat aircraft.", ["number: 353 combat aircraft"]),
+        ("Ozawa brought four aircraft carriers.", ["number: four aircraft carriers"]),
+        ("The 7th Panzer Division had 218 tanks.", ["number: 218 tanks"]),
+        ("The T-34 and the B-17 fought in Number 617 Squadron.", []),
+        ("They fired at 04:45 hours.", []),
+        ("It cost $5 million dollars.", []),
+        ("General Erwin Rommel commanded it.", ["person: Erwin Rommel"]),
+        ("The plan of Field Marshal Erich von Manstein failed.", ["person: Erich von Manstein"]),
+        ("Prime Minister Winston Churchill's speech was heard.", ["person: Winston Churchill"]),
+        ("General Slim crossed the river.", ["person: Slim"]),
+        ("The battleship Jean Bart fired.", []),
+        ("The Red Army and Army Group Centre fought.", []),
+        ("They met at Yalta in February.", ["place: Yalta"]),
+        ("The ship sank near Savo Island.", ["place: Savo Island"]),
+        ("He was held in German hands.", []),
+        ("It happened in the Warsaw Uprising.", []),
+        ("They fought in the Normandy landings.", []),
+    ],
+)
+def test_features_are_found_or_left_alone(sentence: str, values: list[str]) -> None:
+    found = [f"{feature.kind}: {feature.text} {feature.unit}".strip() for feature in extract(sentence, KNOWN)]
+    assert found == values
+
+
+@pytest.mark.parametrize("sentence", SENTENCES[::7])
+def test_features_of_real_sentences_stand_where_they_say_and_never_overlap(sentence: str) -> None:
+    features = extract(sentence, CORPUS)
+    end = 0
+    for feature in features:
+        assert sentence[feature.start : feature.end] == feature.text
+        assert feature.start >= end
+        end = feature.end
+
+
+@given(st.text(max_size=200))
+def test_no_text_breaks_the_extraction(text: str) -> None:
+    for feature in extract(text, KNOWN):
+        assert text[feature.start : feature.end] == feature.text
+    facts_of("A title", 0, text or "x", KNOWN)
+
+
+def test_the_corpus_itself_shows_its_places() -> None:
+    gazetteer = census(
+        ["The front ran near Vyazma.", "Troops waited at Vyazma.", "An army stood in Oblivion Service near Rex Rommel."]
+    )
+    assert gazetteer.is_place("Vyazma")
+    assert not gazetteer.is_place("Oblivion")
+
+
+def test_a_word_seen_in_lower_case_is_no_name_at_the_start_of_a_clause() -> None:
+    gazetteer = census(["The trucks drove on.", "Near Kiev the trucks stopped."])
+    assert gazetteer.lower_first("Trucks drove on") == "trucks drove on"
+    assert gazetteer.lower_first("Kiev fell") == "Kiev fell"
+
+
+def test_the_census_forgets_the_rarest_words_so_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datagen.names.MAX_COUNTED", 20)
+    gazetteer = census(["the front " * 3] * 9 + [f"a word{number} came" for number in range(200)])
+    assert "front" in gazetteer.common
+    assert len(gazetteer.common) < 150
+
+
+@pytest.mark.parametrize(
+    ("sentence", "reason"),
+    [
+        ("He was born in Ulm on 14 March 1879.", "begins with 'He'"),
+        ("The cost was $5 ( in 1944 dollars).", "hole"),
+        ("Born in Paris.", "3 words"),
+        ("The army, the navy and the air force of Japan in 1941.", "no verb"),
+        ('The "plan was made on 5 July 1943.', "open quote"),
+        ("and the army marched to Warsaw in 1944.", "not a whole sentence"),
+    ],
+)
+def test_a_sentence_that_can_not_be_asked_about_is_refused_with_the_reason(sentence: str, reason: str) -> None:
+    facts, [refusal] = facts_of("Some Title", 0, sentence, KNOWN)
+    assert not facts
+    assert reason in refusal.reason
+
+
+def test_a_value_that_the_title_names_or_that_stands_twice_is_not_asked_for() -> None:
+    facts, refusals = facts_of("Siege of Tobruk", 0, "The siege of Tobruk began on 10 April 1941 in Libya.", KNOWN)
+    assert [fact.value for fact in facts] == ["10 April 1941", "Libya"]
+    assert [refusal.reason for refusal in refusals] == ["the title gives it away"]
+    _, refusals = facts_of("War", 0, "The army left Paris in 1940 and came back to Paris in 1944.", KNOWN)
+    assert {refusal.reason for refusal in refusals} == {"stands twice in its sentence"}

@@ -1,0 +1,111 @@
+"""Statements turned into questions: right word order, or no question at all."""
+
+import pytest
+from small_corpus import sample_articles
+
+from datagen.english import BASE_OF, finite_verb, invert, past
+from datagen.facts import facts_of
+from datagen.features import extract
+from datagen.generate import sentences_of
+from datagen.names import Gazetteer
+from datagen.shapes import shape_of
+
+KNOWN = Gazetteer()
+
+
+@pytest.mark.parametrize(
+    ("sentence", "value", "direct", "embedded"),
+    [
+        (
+            "The Battle of Kursk began on 5 July 1943.",
+            "5 July 1943",
+            "when did the Battle of Kursk begin",
+            "when the Battle of Kursk began",
+        ),
+        ("On 5 July 1943, German troops attacked the salient.", "5 July 1943",
+         "when did German troops attack the salient", "when German troops attacked the salient"),
+        ("The city was taken on 2 May 1945.", "2 May 1945", "when was the city taken", "when the city was taken"),
+        ("The war began on 1 September 1939 and ended on 2 September 1945.", "2 September 1945",
+         "when did the war end", "when the war ended"),
+        ("Adolf Hitler and Eva Braun married on 29 April 1945.", "29 April 1945",
+         "when did Adolf Hitler and Eva Braun marry", "when Adolf Hitler and Eva Braun married"),
+        ("General Erwin Rommel commanded the 7th Panzer Division.", "Erwin Rommel",
+         "who commanded the 7th Panzer Division", "who commanded the 7th Panzer Division"),
+        ("The fleet was commanded by Admiral Karl Dönitz.", "Karl Dönitz",
+         "by whom was the fleet commanded", "by whom the fleet was commanded"),
+        ("The three leaders met at Yalta in February 1945.", "Yalta",
+         "where did the three leaders meet", "where the three leaders met"),
+        ("About 156,000 troops landed on the first day.", "156,000",
+         "how many troops landed on the first day", "how many troops landed on the first day"),
+        ("The army lost 200 tanks in one day.", "200",
+         "how many tanks did the army lose in one day", "how many tanks the army lost in one day"),
+        ("The crew quaffed beer on 5 July 1943.", "5 July 1943",
+         "when was it that the crew quaffed beer", "when the crew quaffed beer"),
+    ],
+)  # fmt: skip
+def test_a_plain_statement_becomes_a_question(sentence: str, value: str, direct: str, embedded: str) -> None:
+    features = extract(sentence, KNOWN)
+    [feature] = [feature for feature in features if feature.text == value]
+    assert shape_of(sentence, feature, features, KNOWN) == (direct, embedded)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "value"),
+    [
+        ("The plan approved on 5 July 1943 called for an attack.", "5 July 1943"),
+        ("German troops had held the city since the defeat of Poland in 1939.", "1939"),
+        ("The Western leaders promised that the invasion would begin in May 1944.", "May 1944"),
+        ("The battle was a series of assaults in Italy.", "Italy"),
+        ("The ship supported the landings on Iwo Jima and Okinawa.", "Iwo Jima"),
+        ("The division, which had left Paris, arrived on 9 May 1940.", "9 May 1940"),
+        ("The British adopted a plan devised by General Erwin Rommel.", "Erwin Rommel"),
+        ("In 1951 the general took office as commander in Europe.", "Europe"),
+    ],
+)
+def test_a_statement_whose_grammar_is_not_sure_stays_a_statement(sentence: str, value: str) -> None:
+    features = extract(sentence, KNOWN)
+    [feature] = [feature for feature in features if feature.text == value]
+    assert shape_of(sentence, feature, features, KNOWN) is None
+
+
+@pytest.mark.parametrize(
+    ("clause", "inverted"),
+    [
+        ("the siege lasted 900 days", "did the siege last 900 days"),
+        ("the army had 200 tanks", "did the army have 200 tanks"),
+        ("the army had lost 200 tanks", "had the army lost 200 tanks"),
+        ("Rome is the capital", "is Rome the capital"),
+        ("the ship carried troops", "did the ship carry troops"),
+        ("the raid stopped work", "did the raid stop work"),
+        ("the hall called the Dome became a museum", None),
+        ("the ship that sank was new", None),
+        ("the ancient town", None),
+    ],
+)
+def test_a_clause_is_inverted_only_where_its_verb_is_sure(clause: str, inverted: str | None) -> None:
+    assert invert(clause) == inverted
+
+
+@pytest.mark.parametrize(("base", "form"), [("land", "landed"), ("move", "moved"), ("carry", "carried"),
+                                            ("stop", "stopped"), ("play", "played")])  # fmt: skip
+def test_regular_past_tenses(base: str, form: str) -> None:
+    assert past(base) == form
+    assert BASE_OF[form] == base
+
+
+def test_every_direct_question_of_the_sample_has_its_verb_once() -> None:
+    """An inverted question never keeps a past tense behind 'did', and always ends on a whole word."""
+    num = 0
+    for title, text in sample_articles(66):
+        for sentence in sentences_of(text):
+            for fact in facts_of(title, 0, sentence, KNOWN)[0]:
+                if fact.shape is None:
+                    continue
+                num += 1
+                assert fact.value not in fact.shape.direct
+                assert fact.shape.direct[-1].isalnum() or fact.shape.direct[-1] in "\".')", fact.shape.direct
+                if " did " in f" {fact.shape.direct} ":
+                    clause = fact.shape.embedded.split(" ", 1)[1]
+                    verb = finite_verb(clause)
+                    assert fact.kind == "number" or (verb and verb.word in {*BASE_OF, "had", "did"})
+    assert num > 500
