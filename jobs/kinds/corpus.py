@@ -1,0 +1,70 @@
+"""Read articles into the factory: the bundled sample, a MediaWiki dump, or a folder of text files.
+
+Resumes: each article is one transaction, and a source that is finished is not read again.
+"""
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from datagen.dump import BadSource
+from datagen.factory import BadFactory
+from jobs.contract import BadArgs, HomePath, InputPath, Run
+
+LANE = "cpu"
+FACTORY = HomePath("factory.db")
+
+
+@dataclass(frozen=True)
+class Args:
+    source: InputPath | None = None  # a dump (.xml, .xml.bz2) or a folder of .txt and .md; none: the bundled sample
+    factory: HomePath = FACTORY
+    titles: tuple[str, ...] = ()  # only these pages
+    category: str | None = None  # only pages that link this category
+    limit: int | None = None  # at most this many articles
+    snippet_sentences: int = 8
+    stride: int = 4
+    min_words: int = 50  # shorter articles are left out
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.stride <= self.snippet_sentences:
+            raise BadArgs(
+                f"corpus takes 1 <= stride <= snippet_sentences, not {self.stride} and {self.snippet_sentences}: "
+                "a larger stride would leave sentences out"
+            )
+        if self.limit is not None and self.limit < 1:
+            raise BadArgs(f"corpus takes a limit of at least 1 article, or none, not {self.limit}")
+        if self.min_words < 0:
+            raise BadArgs(f"corpus takes min_words >= 0, not {self.min_words}")
+
+
+def check(args: Args, home: Path) -> None:
+    from datagen.corpus import check_source
+
+    try:
+        check_source(_source(args))
+    except BadSource as error:
+        raise BadArgs(str(error)) from error
+
+
+def run(args: Args, job: Run, prepared: object = None) -> None:
+    from datagen.corpus import Settings, collect
+    from datagen.factory import open_factory
+
+    settings = Settings(
+        _source(args), args.titles, args.category, args.limit, args.snippet_sentences, args.stride, args.min_words
+    )
+    try:
+        with closing(open_factory(job.path(args.factory))) as db:
+            for at in collect(db, settings):
+                job.progress(at.done, at.total, at.unit, articles=at.counts.articles, snippets=at.counts.snippets)
+                job.stop_if_asked()
+            job.note(at.counts.summary())
+    except (BadSource, BadFactory) as error:
+        raise BadArgs(str(error)) from error
+
+
+def _source(args: Args) -> Path:
+    from datagen.sample import FOLDER
+
+    return FOLDER if args.source is None else Path(args.source)
