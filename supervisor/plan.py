@@ -54,6 +54,7 @@ def read(path: Path, overrides: Mapping[str, str]) -> Recipe:
     if unknown := sorted(set(overrides) - set(values)):
         raise Refused(f"{path.name} has no variable {unknown[0]!r}: it has {', '.join(sorted(values))}")
     values |= overrides
+    values |= _fill({key: value for key, value in values.items() if key != "name"}, {"name": values["name"]})
     recipe = Recipe(str(values["name"]), _fill(text.get("job", []), values), _fill(text.get("finale", {}), values))
     if not recipe.jobs:
         raise Refused(f"{path} holds no [[job]]: see jobs/recipes/demo.toml for what a recipe looks like")

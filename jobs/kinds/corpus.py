@@ -55,6 +55,7 @@ def run(args: Args, job: Run, prepared: object = None) -> None:
         _source(args), args.titles, args.category, args.limit, args.snippet_sentences, args.stride, args.min_words
     )
     try:
+        job.path(args.factory).parent.mkdir(parents=True, exist_ok=True)
         with closing(open_factory(job.path(args.factory))) as db:
             for at in collect(db, settings):
                 job.progress(at.done, at.total, at.unit, articles=at.counts.articles, snippets=at.counts.snippets)
