@@ -42,13 +42,12 @@ class Refusal(NamedTuple):
 class Fact:
     """One value that can be asked about: head + value + tail is a statement, true as the article says it.
 
-    sentence: the whole source sentence, number `ordinal` of its article. form: what a wrong value must share to look
-    alike. shape: the statement as a question, or None.
+    sentence: the whole source sentence. form: what a wrong value must share to look alike. shape: the statement as a
+    question, or None.
     """
 
     key: str
     title: str
-    ordinal: int
     sentence: str
     kind: str
     form: str
@@ -78,7 +77,7 @@ def plain_title(title: str) -> str:
     return re.sub(r" \([^)]*\)$", "", title)
 
 
-def facts_of(title: str, ordinal: int, sentence: str, gazetteer: Gazetteer) -> tuple[list[Fact], list[Refusal]]:
+def facts_of(title: str, sentence: str, gazetteer: Gazetteer) -> tuple[list[Fact], list[Refusal]]:
     """The facts of one sentence of an article, and what was refused. Deterministic."""
     if reason := unusable(sentence):
         return [], [Refusal(reason, sentence)]
@@ -91,7 +90,7 @@ def facts_of(title: str, ordinal: int, sentence: str, gazetteer: Gazetteer) -> t
         head, tail = crop(sentence, feature)
         key = fact_key(title, sentence, feature.start, feature.end)
         shape = shape_of(sentence, feature, features, gazetteer)
-        facts.append(Fact(key, title, ordinal, sentence, feature.kind, feature.form, feature.text, head, tail, shape))
+        facts.append(Fact(key, title, sentence, feature.kind, feature.form, feature.text, head, tail, shape))
     return facts, refusals
 
 

@@ -113,11 +113,28 @@ def count_items(db: sqlite3.Connection, settings: Settings) -> tuple[int, int]:
 # --- look
 
 
-def sentences_of(text: str) -> list[str]:
-    """An article's sentences, numbered as its snippets number them."""
+def own_sentences(db: sqlite3.Connection, article_id: int) -> dict[int, list[str]]:
+    """An article's sentences by snippet id, each given to the first snippet that holds it.
+
+    Neighbours overlap: a snippet begins with words that the one before it ends with, and those are not its own.
+    """
     from datagen.sentences import split
 
-    return [sentence for paragraph in text.split("\n\n") for sentence in split(paragraph)]
+    own: dict[int, list[str]] = {}
+    before: list[str] = []
+    for row in db.execute("select id, text from snippet where article_id = ? order by ordinal", (article_id,)):
+        words = row["text"].split(" ")
+        own[row["id"]] = split(" ".join(words[overlap(before, words) :]))
+        before = words
+    return own
+
+
+def overlap(before: Sequence[str], after: Sequence[str]) -> int:
+    """How many words `after` begins with that `before` ends with, the most there can be."""
+    for count in range(min(len(before), len(after)), 0, -1):
+        if before[-count] == after[0] and before[-count:] == after[:count]:
+            return count
+    return 0
 
 
 class Looker:
@@ -148,7 +165,7 @@ class Looker:
 
     def _articles(self) -> Iterator[list[str]]:
         for (id,) in self.db.execute("select id from article order by id").fetchall():
-            yield sentences_of(self.db.execute("select text from article where id = ?", (id,)).fetchone()["text"])
+            yield [sentence for sentences in own_sentences(self.db, id).values() for sentence in sentences]
 
     def work(self, snippet_id: int) -> tuple[Work, int]:
         """What a prompt may know about a snippet, and its article's id."""
@@ -159,34 +176,24 @@ class Looker:
 
 
 class ArticleFacts:
-    """One article's facts, each given to the first snippet that holds its sentence."""
+    """One article's facts, by the snippet whose own sentence they stand in."""
 
     def __init__(self, db: sqlite3.Connection, id: int, gazetteer: Gazetteer, settings: Settings) -> None:
         self.id = id
         row = db.execute("select title, text from article where id = ?", (id,)).fetchone()
         self.title, self.text = row["title"], row["text"]
-        self.sentences = sentences_of(self.text)
-        found = [facts_of(self.title, i, sentence, gazetteer) for i, sentence in enumerate(self.sentences)]
-        kept = _plainest([fact for facts, _ in found for fact in facts], settings)
-        self.facts = [tuple(fact for fact in facts if fact.key in kept) for facts, _ in found]
-        self.refusals = [tuple(refusals) for _, refusals in found]
-        self.seen_before: dict[int, int] = {}  # snippet id -> the sentence its own ones start at
-        seen = 0
-        for snippet in db.execute("select * from snippet where article_id = ? order by ordinal", (id,)):
-            self.seen_before[snippet["id"]] = seen
-            seen = max(seen, snippet["first_sentence"] + snippet["num_sentences"])
+        self.facts: dict[int, list[Fact]] = {}
+        self.refusals: dict[int, list[Refusal]] = {}
+        for snippet_id, sentences in own_sentences(db, id).items():
+            found = [facts_of(self.title, sentence, gazetteer) for sentence in sentences]
+            self.facts[snippet_id] = [fact for facts, _ in found for fact in facts]
+            self.refusals[snippet_id] = [refusal for _, refusals in found for refusal in refusals]
+        self.asked = _plainest([fact for facts in self.facts.values() for fact in facts], settings)
 
     def work(self, snippet: sqlite3.Row, pools: Pools, choice: Choice) -> Work:
-        first, end = snippet["first_sentence"], snippet["first_sentence"] + snippet["num_sentences"]
-        if " ".join(self.sentences[first:end]) != snippet["text"]:
-            raise BadFactory(
-                f"snippet {snippet['ordinal']} of {self.title!r} does not hold the sentences it names: another version"
-                " of corpus made it; make the factory anew with corpus"
-            )
-        own = slice(max(first, self.seen_before[snippet["id"]]), end)
-        facts: list[Fact] = [fact for facts in self.facts[own] for fact in facts]
-        refusals: list[Refusal] = [refusal for refusals in self.refusals[own] for refusal in refusals]
-        return Work(self.title, snippet["text"], self.text, tuple(facts), tuple(refusals), pools, choice)
+        facts = tuple(fact for fact in self.facts[snippet["id"]] if fact.key in self.asked)
+        refusals = tuple(self.refusals[snippet["id"]])
+        return Work(self.title, snippet["text"], self.text, facts, refusals, pools, choice)
 
 
 def _plainest(facts: Sequence[Fact], settings: Settings) -> set[str]:

@@ -47,7 +47,7 @@ def make(work: Work) -> Iterator[Group | Dropped]:
     key = f"{work.title}\0{work.snippet}"
     for id in chosen(key, PHRASINGS, work.choice.phrasings_per_snippet, work.choice.seed):
         question = PHRASINGS[id].format(title=work.title, lead=lead)
-        yield (Draft("", id, "train", question, work.snippet, work.snippet),)
+        yield (Draft("", id, "train", question, work.snippet, ""),)  # its own source
 
 
 def leading_words(snippet: str) -> str:

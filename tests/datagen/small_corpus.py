@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from datagen.factory import open_factory, transaction
-from datagen.generate import sentences_of
+from datagen.sentences import split
 
 SAMPLE = Path(__file__).parents[2] / "datagen" / "sample"
 
@@ -18,6 +18,10 @@ def sample_articles(count: int) -> list[tuple[str, str]]:
         first_line, _, text = path.read_text().partition("\n")
         articles.append((first_line.removeprefix("# "), text.strip()))
     return articles
+
+
+def sentences_of(text: str) -> list[str]:
+    return [sentence for paragraph in text.split("\n\n") for sentence in split(paragraph)]
 
 
 def fill(path: Path, articles: Iterable[tuple[str, str]]) -> sqlite3.Connection:

@@ -3,11 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_corpus import sample_articles
+from small_corpus import sample_articles, sentences_of
 
 from datagen.facts import facts_of
 from datagen.features import extract
-from datagen.generate import sentences_of
 from datagen.names import Gazetteer, census
 
 KNOWN = Gazetteer()
@@ -65,7 +64,7 @@ def test_features_of_real_sentences_stand_where_they_say_and_never_overlap(sente
 def test_no_text_breaks_the_extraction(text: str) -> None:
     for feature in extract(text, KNOWN):
         assert text[feature.start : feature.end] == feature.text
-    facts_of("A title", 0, text or "x", KNOWN)
+    facts_of("A title", text or "x", KNOWN)
 
 
 def test_the_corpus_itself_shows_its_places() -> None:
@@ -101,14 +100,14 @@ def test_the_census_forgets_the_rarest_words_so_memory_is_bounded(monkeypatch: p
     ],
 )
 def test_a_sentence_that_can_not_be_asked_about_is_refused_with_the_reason(sentence: str, reason: str) -> None:
-    facts, [refusal] = facts_of("Some Title", 0, sentence, KNOWN)
+    facts, [refusal] = facts_of("Some Title", sentence, KNOWN)
     assert not facts
     assert reason in refusal.reason
 
 
 def test_a_value_that_the_title_names_or_that_stands_twice_is_not_asked_for() -> None:
-    facts, refusals = facts_of("Siege of Tobruk", 0, "The siege of Tobruk began on 10 April 1941 in Libya.", KNOWN)
+    facts, refusals = facts_of("Siege of Tobruk", "The siege of Tobruk began on 10 April 1941 in Libya.", KNOWN)
     assert [fact.value for fact in facts] == ["10 April 1941", "Libya"]
     assert [refusal.reason for refusal in refusals] == ["the title gives it away"]
-    _, refusals = facts_of("War", 0, "The army left Paris in 1940 and came back to Paris in 1944.", KNOWN)
+    _, refusals = facts_of("War", "The army left Paris in 1940 and came back to Paris in 1944.", KNOWN)
     assert {refusal.reason for refusal in refusals} == {"stands twice in its sentence"}

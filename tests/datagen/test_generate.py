@@ -13,13 +13,15 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from small_corpus import content, fill, sample_articles
+from hypothesis import given
+from hypothesis import strategies as st
+from small_corpus import content, fill, sample_articles, sentences_of
 
 import datagen.generate
 from datagen import families
 from datagen.factory import BadFactory, open_factory
 from datagen.families import Draft, Dropped, Group
-from datagen.generate import Progress, Settings, generate, sift
+from datagen.generate import Progress, Settings, generate, overlap, own_sentences, sift
 from datagen.phrasings import Choice
 from datagen.records import FAMILIES
 
@@ -198,10 +200,18 @@ def test_a_factory_without_articles_is_refused(tmp_path: Path) -> None:
     empty.close()
 
 
-def test_snippets_that_do_not_hold_their_sentences_are_refused(db: sqlite3.Connection) -> None:
-    db.execute("update snippet set text = 'Another text.' where id = 2")
-    with pytest.raises(BadFactory, match="make the factory anew with corpus"):
-        run_all(db, SMALL)
+@given(st.lists(st.text("ab", min_size=1, max_size=2), max_size=30), st.integers(0, 12), st.integers(1, 12))
+def test_what_two_neighbours_share_is_found_word_for_word(words: list[str], start: int, length: int) -> None:
+    before, after = words[: start + length], words[start:]
+    shared = overlap(before, after)
+    assert shared >= len(before) - start
+    assert shared == 0 or before[-shared:] == after[:shared]
+
+
+def test_the_snippets_own_sentences_are_the_article(db: sqlite3.Connection) -> None:
+    for id, text in db.execute("select id, text from article"):
+        own = [sentence for sentences in own_sentences(db, id).values() for sentence in sentences]
+        assert own == sentences_of(text)
 
 
 def test_every_record_holds_its_reference_and_every_reject_its_reason(db: sqlite3.Connection) -> None:

@@ -1,12 +1,11 @@
 """Statements turned into questions: right word order, or no question at all."""
 
 import pytest
-from small_corpus import sample_articles
+from small_corpus import sample_articles, sentences_of
 
 from datagen.english import BASE_OF, finite_verb, invert, past
 from datagen.facts import facts_of
 from datagen.features import extract
-from datagen.generate import sentences_of
 from datagen.names import Gazetteer
 from datagen.shapes import shape_of
 
@@ -98,7 +97,7 @@ def test_every_direct_question_of_the_sample_has_its_verb_once() -> None:
     num = 0
     for title, text in sample_articles(66):
         for sentence in sentences_of(text):
-            for fact in facts_of(title, 0, sentence, KNOWN)[0]:
+            for fact in facts_of(title, sentence, KNOWN)[0]:
                 if fact.shape is None:
                     continue
                 num += 1
