@@ -6,9 +6,20 @@ the wiki can work out (this year's value of old dollars), or with None for a nam
 Parameters are as the English Wikipedia's template pages document them.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 
+from datagen.template_names import (
+    GLYPHS,
+    HOLES,
+    LANGUAGES,
+    SECOND_SHOWN,
+    SHIP_PREFIXES,
+    SHOWN,
+    SILENT,
+    SILENT_ENDS,
+    SILENT_STARTS,
+    names,
+)  # fmt: skip
 from datagen.units import convert, with_commas
 
 HOLE = "\ufffc"  # Unicode's object replacement character: something stood here
@@ -23,101 +34,6 @@ MONTHS = (
     "December",
 )  # fmt: skip
 YES = ("y", "yes", "on", "true", "1")
-
-
-def names(text: str) -> frozenset[str]:
-    return frozenset(name.strip() for name in text.replace("\n", " ").split("|"))
-
-
-SILENT = names(
-    "sfn|sfnp|sfnm|sfnb|harvnb|harvtxt|harv|harvp|harvcoltxt|harvard citation|harvard citation no brackets|harvid|"
-    "refn|efn|efn-ua|efn-lr|notetag|note|ref|ref label|note label|#tag:ref|r|rp|cite|citation|cn|fact|"
-    "citation needed|citation needed span|clarify|when|who|which|where|why|by whom|whom|says who|according to whom|"
-    "dubious|vague|specify|page needed|pages needed|page number|year needed|full citation needed|better source|"
-    "better source needed|failed verification|verify source|verify quote|vs|vn|unreliable source?|unreliable source|"
-    "self-published inline|original research inline|or|weasel inline|weasel-inline|peacock inline|pov-inline|"
-    "pov-statement|neutrality|attribution needed|dead link|dl|webarchive|wayback|cbignore|isbn|issn|oclc|doi|pmid|"
-    "pmc|lccn|jstor|arxiv|asin|google books|youtube|update inline|update after|needs update|disputed inline|"
-    "disputed-inline|contradict-inline|contradiction-inline|inconsistent|discuss|lead missing|relevance inline|"
-    "importance inline|undue inline|disambiguation needed|dn|not in source|nb|inline citations|ambiguous|elucidate|"
-    "examples|quantify|flagicon|flagicon image|flagdeco|flagu icon|fr icon|ru icon|de icon|en icon|ja icon|es icon|"
-    "it icon|sup-icon|icon|increase|decrease|steady|coord|coords|anchor|anchors|visible anchor end|main|main article|"
-    "see also|further|further information|details|about|for|other uses|otheruses|redirect|redirect2|distinguish|"
-    "hatnote|other people|use dmy dates|use mdy dates|use british english|use american english|short description|"
-    "good article|featured article|pp|pp-move|pp-move-indef|pp-semi-indef|pp-protected|pp-vandalism|reflist|refbegin|"
-    "refend|notelist|authority control|commons category|commons|commons-inline|commons category-inline|wikiquote|"
-    "wikisource|wiktionary|wikibooks|wikispecies|sister project links|portal|portal bar|navboxes|clear|-|clear left|"
-    "clear right|toc|toc left|toc right|toclimit|toc limit|no toc|div col|div col end|div col begin|col-begin|"
-    "col-end|col-break|colbegin|colend|columns-list|hlist|plainlist|endplainlist|flatlist|unbulleted list|ubl|"
-    "vunblist|bulleted list|bartable|bar box|bar percent|clade|chart|legend|multiple image|double image|image label|"
-    "image frame|wide image|panorama|css image crop|photomontage|gallery|listen|audio|quote box|quotebox|"
-    "disambiguation|disambig|dmoz|official website|imdb name|imdb title|find a grave|library resources box|"
-    "internet archive author|librivox author|gutenberg author|wikisource-inline|wikiatlas|osmrelation-inline|s-start|"
-    "s-end|s-bef|s-ttl|s-aft|refimprove|refimprove section|more citations needed|more citations needed section|"
-    "unreferenced|unreferenced section|expand section|more footnotes|no footnotes|inconsistent citations|pov|cleanup|"
-    "update|by|void|null|shy|wbr|zwj|zwnj|zwsp|#if|pagename|defaultsort|displaytitle|lowercase title|italic title|"
-    "fossil range|fossilrange|geological range|sic|'|thinsp|hidden begin|hidden end|collapse top|collapse bottom|"
-    "cia world factbook link|geographic location|navbox|wikipedia books|mw-datatable|pipe escape"
-)
-SILENT_STARTS = (
-    "cite ", "vcite", "infobox", "taxobox", "automatic taxobox", "campaignbox", "defaultsort:", "navbox", "pp-",
-    "use ", "efn", "sfn", "harv", "reflist", "sidebar", "portal", "commons", "wikt", "s-", "col-", "citation", "#tag",
-    "ref-", "toc", "expand ", "redirect", "displaytitle:", "bots", "nobots", "subject bar", "series ", "cleanup",
-    "unreferenced", "lead ", "cat ", "category ", "short description", "coord", "annotated image", "location map",
-    "pie chart", "graph:", "main ", "bar chart", "climate chart", "weather box", "historical populations",
-    "us census population",
-)  # fmt: skip
-SILENT_ENDS = (" icon", "-stub", " navbox", " topics", " sidebar", " series")
-HOLES = names(
-    "inflation|inflation-year|inflation-fn|formatprice|to usd|currentyear|currentmonth|currentday|age|age in years|"
-    "age in days|age in years and days|age nts|time ago|years ago|#expr|#time|inrconvert|us$-convert|"
-    "number of articles|numberofarticles|population|math|mvar|tmath|chem2|rail gauge|railgauge"
-)
-SHOWN = names(  # the first parameter is what is seen
-    "nowrap|nobr|nowraplinks|nobold|noitalic|small|smaller|smalldiv|big|larger|resize:|em|strong|strongbad|bold|b|i|"
-    "italics|italic|u|underline|sc|smallcaps|small caps|smallcaps2|abbr|abbrv|tooltip|hover title|visible anchor|"
-    "vanchor|not a typo|typo|sic inline|as written|proper name|keypress|key|kbd|key press|code|mono|tt|samp|var|tq|"
-    "longitem|nts|ntsh|number table sorting|native phrase|quote|blockquote|quotation|bq|cquote|rquote|"
-    "centered pull quote|poem quote|poemquote|center|centre|align|notatypo|lcfirst:|ucfirst:|lc:|uc:|title case|"
-    "midsize|font|allow wrap|normal|roman|rn|ship name|ill|interlanguage link|interlanguage link multi|illm|"
-    "link-interwiki|flag|flagcountry|flagu|flaglist|country data|army|navy|air force|armed forces|noflag|flagg|"
-    "unicode|script|linktext|wikt-lang|wict|dates|hebrew|arabic|script/hebrew|script/arabic|angle bracket content|"
-    "sortname first|nihongo foot|nihongo2|nihongo core|zh-full|asiantitle|no wrap|avoid wrap|ordered|snamei|sname|"
-    "species|ipalink|lcode|cmn|nastaliq|my|polytonic|grc"
-)
-SECOND_SHOWN = names(  # the last parameter is what is seen
-    "lang|color|font color|colour|colored link|hover|resize|font size|fontcolor|transl|transliteration|rtl-lang|"
-    "lang-rtl|background color|bgcolor|text color|wikt|link|lk|see section|seclink|plain link"
-)
-GLYPHS = {
-    "nbsp": " ", "spaces": " ", "space": " ", "sp": " ", "nnbsp": " ", "thin space": " ", "hair space": " ", "0": "0",
-    "ndash": "–", "en dash": "–", "–": "–", "mdash": "—", "em dash": "—", "—": "—", "snd": " – ", "spnd": " – ",
-    "spaced ndash": " – ", "spaced en dash": " – ", "dash": " – ", "mdashb": "—", "ndashb": "–", "snds": " – ",
-    "spmd": " — ", "!": "|", "=": "=", "·": " · ", "dot": " · ", "middot": "·", "•": " • ", "bullet": " • ",
-    "'s": "'s", "'": "'", "pi": "π", "minus": "−", "times": "×", "x": "×", "±": "±", "+-": "±", "pm": "±",
-    "half": "1/2", "degree": "°", "deg": "°", "(": "{", ")": "}", "((": "{{", "))": "}}", "sharp": "♯", "flat": "♭",
-    "number sign": "#", "pipe": "|", "colon": ":", "bc": "BC", "ad": "AD", "ussr": "USSR", "gbp": "£", "euro": "€",
-    "pound sterling": "£", "\"": "\"", "' \"": "' \"", "\" '": "\" '", "'\"": "'\"", "\"'": "\"'", "-\"": "-\"",
-    "-'": "-'", "c.": "c.", "ca.": "c.", "sup2": "²",
-}  # fmt: skip
-SHIP_PREFIXES = names(
-    "uss|hms|hmas|hmcs|hmnzs|hmt|hmsas|hmis|sms|ss|ms|mv|rms|mts|mt|usat|usns|uscgc|usav|orp|iss|ins|bap|ara|hnoms|"
-    "hdms|hswms|hnlms|hmns|rfa|mvs|sts|fs|emb|hmhs|hmhts|psq|ps|gts|ts|ns|usc&gs|hmy|smu"
-)
-LANGUAGES = {
-    "ar": "Arabic", "az": "Azerbaijani", "be": "Belarusian", "bg": "Bulgarian", "bn": "Bengali", "bs": "Bosnian",
-    "ca": "Catalan", "cs": "Czech", "cy": "Welsh", "da": "Danish", "de": "German", "el": "Greek", "es": "Spanish",
-    "et": "Estonian", "eu": "Basque", "fa": "Persian", "fi": "Finnish", "fr": "French", "ga": "Irish", "gr": "Greek",
-    "grc": "Ancient Greek", "he": "Hebrew", "hi": "Hindi", "hr": "Croatian", "hu": "Hungarian", "hy": "Armenian",
-    "id": "Indonesian", "is": "Icelandic", "it": "Italian", "ja": "Japanese", "ka": "Georgian", "kk": "Kazakh",
-    "ko": "Korean", "la": "Latin", "lt": "Lithuanian", "lv": "Latvian", "mk": "Macedonian", "mn": "Mongolian",
-    "ms": "Malay", "mt": "Maltese", "my": "Burmese", "nl": "Dutch", "no": "Norwegian", "pl": "Polish",
-    "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "sa": "Sanskrit", "sh": "Serbo-Croatian", "sk": "Slovak",
-    "sl": "Slovene", "sq": "Albanian", "sr": "Serbian", "sv": "Swedish", "ta": "Tamil", "th": "Thai", "tl": "Tagalog",
-    "tr": "Turkish", "uk": "Ukrainian", "ur": "Urdu", "uz": "Uzbek", "vi": "Vietnamese", "yi": "Yiddish",
-    "zh": "Chinese", "nah": "Nahuatl", "fil": "Filipino", "af": "Afrikaans",
-}  # fmt: skip
-LANGUAGE_CODE = re.compile(r"[a-z]{2,3}(?:-[a-z]{2,})*(?:-\d+)?")
 
 
 def render_template(name: str, positional: Positional, named: Named) -> str | None:
@@ -136,7 +52,7 @@ def render_template(name: str, positional: Positional, named: Named) -> str | No
     if name in SECOND_SHOWN:
         return positional[-1] if len(positional) > 1 else _first(positional, named)
     if name in SHIP_PREFIXES:
-        return _ship((name.upper() if name not in ("ss",) else "SS", *positional), named)
+        return _ship((name.upper(), *positional), named)
     if name in SILENT or name.startswith(SILENT_STARTS) or name.endswith(SILENT_ENDS):
         return ""
     return _by_shape(name, positional, named)
@@ -266,16 +182,13 @@ def _died_at_age(positional: Positional, named: Named) -> str:
 
 
 def _ship(positional: Positional, named: Named) -> str:
-    """USS|Enterprise|CV-6 -> 'USS Enterprise (CV-6)'; a third parameter is how much of it to show."""
-    prefix, name, hull, how = (*positional, "", "", "", "")[:4]
-    if not name:
-        return prefix
-    if how == "2":
-        return name
-    if how in ("1", "5"):
-        return hull or name
-    whole = f"{prefix} {name}".strip()
-    return f"{whole} ({hull})" if hull and not how else whole
+    """USS|Enterprise|CV-6 -> 'USS Enterprise (CV-6)'. A third parameter's bits choose: 4 prefix, 2 name, 1 number."""
+    prefix, name, number, bits = (*positional, "", "", "", "")[:4]
+    shown = int(bits) if bits.isdigit() and 0 < int(bits) < 8 else 7
+    words = [prefix if shown & 4 else "", name if shown & 2 else ""]
+    if number and shown & 1:
+        words.append(f"({number})" if shown & 2 else number)
+    return " ".join(word for word in words if word)
 
 
 def _ship_class(positional: Positional, named: Named) -> str:
@@ -295,6 +208,20 @@ def _ordinal(positional: Positional, named: Named) -> str:
         return HOLE
     teen = 10 <= int(number) % 100 <= 20
     return number + ("th" if teen else {"1": "st", "2": "nd", "3": "rd"}.get(number[-1], "th"))
+
+
+def _sic(positional: Positional, named: Named) -> str:
+    return f"{''.join(positional)} [sic]" if any(positional) else "[sic]"
+
+
+def _linked_abroad(positional: Positional, named: Named) -> str:
+    """ill|Title|de|Titel|lt=shown -> 'shown'."""
+    return named.get("lt") or _first(positional, named)
+
+
+def _coordinates(positional: Positional, named: Named) -> str:
+    """Said aside when inline, at the top of the page otherwise."""
+    return "" if named.get("display", "inline") in ("title", "t") else ASIDE
 
 
 def _joined(positional: Positional, named: Named) -> str:
@@ -339,7 +266,7 @@ def _table(*rows: tuple[str, Template]) -> dict[str, Template]:
 TABLE: dict[str, Template] = _table(
     ("convert|cvt|conv|unit convert|convertinput", _convert),
     ("langx", _langx),
-    ("circa|c.|ca.|c|ca", _circa),
+    ("circa|c.|ca.|ca", _circa),
     ("floruit|fl.", _floruit),
     ("val|ushort|physval", _val),
     ("e", _power),
@@ -355,6 +282,9 @@ TABLE: dict[str, Template] = _table(
     ("quote|blockquote|quotation|bq|cquote|rquote|poemquote|poem quote|centered pull quote", _quote),
     ("ordinal|ord|nth", _ordinal),
     ("gaps|chem|simplenuclide|joined", _joined),
+    ("sic", _sic),
+    ("ill|interlanguage link|interlanguage link multi|illm|link-interwiki", _linked_abroad),
+    ("coord|coords", _coordinates),
     ("height", _height),
     ("née|nee", _after("née ")),
     ("né", _after("né ")),

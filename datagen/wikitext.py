@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from datagen.templates import ASIDE, HOLE, names, render_template
+from datagen.template_names import names
+from datagen.templates import ASIDE, HOLE, render_template
 
 DROPPED_SECTIONS = names(
     "references|notes|footnotes|citations|sources|bibliography|further reading|external links|see also|gallery|"
@@ -38,7 +39,7 @@ BRACKETS = re.compile(r"\s?\([^()]*\)")
 EMPTY_BRACKETS = re.compile(r"\s?(?:\(\s*[,;:–—-]*\s*\)|\[\s*\])")
 STRAY_IN_BRACKETS = re.compile(r"(?<=\()[\s,;:]+|[\s,;:]+(?=\))")
 # "Actinium /▮/ is a metal" reads well without its sound, "pronounced /▮/" does not.
-LOOSE_ASIDE = re.compile(rf"(?<!pronounced)(?<! as)(?<! is)(?<! or)\s?{ASIDE}(?=,|;|\s(?:is|was|are|were|or)\b)")
+LOOSE_ASIDE = re.compile(rf"(?!(?:pronounced|as|is|or)\s)(?<!\S)(\S+)\s?{ASIDE}(?=,|;|\s(?:is|was|are|were|or)\b)")
 BEFORE_STOP = re.compile(r" +(?=[,.;:!?)](?:\s|$))")
 
 STARTS_INSIDE = re.compile(r"[(\"'“‘\[]*[a-z][a-z,]*\s")  # the rest of a formula's or a list's sentence
@@ -195,7 +196,7 @@ def clean(text: str) -> str:
     text = SPACES.sub(" ", INVISIBLE.sub("", QUOTES.sub("", text)))
     if HOLE in text or ASIDE in text:
         text = BRACKETS.sub(_mend_brackets, text)
-        text = LOOSE_ASIDE.sub("", text).replace(ASIDE, HOLE)
+        text = LOOSE_ASIDE.sub(r"\1", text).replace(ASIDE, HOLE)
     text = EMPTY_BRACKETS.sub("", STRAY_IN_BRACKETS.sub("", text))
     return BEFORE_STOP.sub("", SPACES.sub(" ", text)).strip()
 
