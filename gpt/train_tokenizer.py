@@ -123,7 +123,7 @@ def train(sample: Path, config: TokenizerConfig, stop: Callable[[], bool] = lamb
 
     Raises BadTokenizer when the vocabulary does not fit the text, naming the size that does; Stopped when told to.
     """
-    order = json.dumps({"sample": str(sample), **asdict(config)})
+    order = json.dumps({"sample": str(sample.absolute()), **asdict(config)})
     command = [sys.executable, "-m", "gpt.train_tokenizer"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as child:
@@ -189,8 +189,9 @@ def _train_here() -> int:
 
 def _sentencepiece_train(sample: str, config: TokenizerConfig) -> bytes:
     model = io.BytesIO()
+    os.chdir(Path(sample).parent)  # the model keeps the name of its input: a plain name, so the same on every machine
     sentencepiece.SentencePieceTrainer.train(
-        input=sample,
+        input=Path(sample).name,
         model_writer=model,
         model_type="bpe",
         vocab_size=config.vocab_size,
