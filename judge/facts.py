@@ -5,6 +5,7 @@ accents, punctuation and articles say nothing. English, by rules, with no model:
 It does not know what a word means: a name is what is written with a capital, and two spellings are two names.
 """
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -109,7 +110,8 @@ class Fact:
     weak: bool = False
 
 
-def extract(text: str) -> list[Fact]:
+@functools.lru_cache(maxsize=8192)  # a question is weighed once for each model that answered it
+def extract(text: str) -> tuple[Fact, ...]:
     """Every fact of a text, in the order of the text. Spans are those of tidy(text)."""
     text = tidy(text)
     facts: list[Fact] = []
@@ -121,7 +123,7 @@ def extract(text: str) -> list[Fact]:
     names = [Fact("name", value, shown, start, end, weak) for value, shown, start, end, weak in find_names(rest)]
     facts += names
     facts += _ordinals(_blank(rest, names))
-    return sorted(facts, key=lambda fact: fact.start)
+    return tuple(sorted(facts, key=lambda fact: fact.start))
 
 
 def _blank(text: str, facts: list[Fact]) -> str:

@@ -68,8 +68,8 @@ class Progress:
 class _Inputs:
     """Everything read, before the first ruling."""
 
-    questions: list[Question]
-    pack: dict[str, Any]
+    questions: list[Question]  # that the model was asked
+    num_questions: int  # of the pack
     sets: list[AnswerSet]
     judge: Judge
     names: dict[str, Any] = field(default_factory=dict)  # what the report depends on
@@ -110,7 +110,8 @@ def _read(task: Judging) -> _Inputs:
         raise BadInput(f"{', '.join(names)} names an answer set twice: a model can't be its own baseline")
     sets = [load_answers(task.home / "answers" / name, questions, questions_sha256) for name in names]
     judge = open_judge(task.judge, questions)
-    inputs = _Inputs(questions, pack, sets, judge)
+    asked = [q for q in questions if q.id in sets[0].answers] if sets[0].is_sample else questions
+    inputs = _Inputs(asked, len(questions), sets, judge)
     inputs.names = {
         "format": FORMAT,
         "model": task.model,
@@ -202,9 +203,11 @@ def _report(task: Judging, inputs: _Inputs, verdicts: Mapping[str, Sequence[Verd
     missed = missed_canaries(inputs.judge)
     baselines = {name: column for name, column in verdicts.items() if name != OURS}
     rivals, note = _rivals(task, inputs)
+    about = _about(task)
     return {
         "model": task.model,
-        "step": _about(task).get("step"),
+        "step": about.get("step"),
+        "run": about.get("run"),
         "pack": task.pack.name,
         "judge": inputs.names["judge"],
         "trusted": not missed,
@@ -214,6 +217,8 @@ def _report(task: Judging, inputs: _Inputs, verdicts: Mapping[str, Sequence[Verd
         ],
         "groups": describe_groups(verdicts[OURS], baselines, rivals, task.seed),
         "chance": CHANCE,
+        "num_questions": inputs.num_questions,
+        "num_asked": len(inputs.questions),
         "unstopped": inputs.sets[0].num_unstopped,
         "previous": inputs.names["previous"] and inputs.names["previous"]["model"],
         "note": note,

@@ -147,6 +147,11 @@ def same_name(said: Name, reference: Name, grounded: frozenset[str] = frozenset(
     if any(w in SORTS for w in missing) and any(w in SORTS for w in more):
         return False
     telling = [word for word in reference if word not in SORTS and word not in QUALIFIERS]
+    nations_aside = [word for word in telling if word not in _NATIONS]
+    if nations_aside:
+        telling = nations_aside  # the German Panzer Lehr is Panzer Lehr
+    elif any(word in QUALIFIERS for word in reference):
+        return not [word for word in more if word not in SORTS]  # the German Sixth Army is the Sixth Army
     if not telling:
         return not missing and not more
     unknown = [word for word in more if word not in SORTS and len(word) > 1 and word not in grounded]

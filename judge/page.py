@@ -32,7 +32,13 @@ def render(
 ) -> str:
     """The whole page. seed: chooses the quoted answers."""
     groups, draw = report["groups"], random.Random(seed)
-    parts = [f"# {plain(report['model'])}", *_trust(report), _headline(groups[SEEN]), *_versus(report, SEEN)]
+    parts = [
+        f"# {plain(report['model'])}",
+        *_trust(report),
+        _headline(groups[SEEN]),
+        *_sample(report),
+        *_versus(report, SEEN),
+    ]
     parts += ["## Facts it was taught, in words it never saw", _table(groups[SEEN], report["chance"])]
     parts += [_picture(groups[SEEN], report["chance"])] if groups[SEEN]["n"] else []
     parts += ["## Articles it never saw", _unseen(groups[UNSEEN]), *_versus(report, UNSEEN)]
@@ -87,6 +93,12 @@ def _headline(group: Mapping[str, Any]) -> str:
     )
 
 
+def _sample(report: Mapping[str, Any]) -> Iterator[str]:
+    asked, there = report["num_asked"], report["num_questions"]
+    if asked < there:
+        yield f"A sample: the model was asked {asked:,} of the pack's {there:,} questions."
+
+
 def _unseen(group: Mapping[str, Any]) -> str:
     if not group["n"]:
         return "No question about an article it never saw was judged." + _left_out(group)
@@ -119,8 +131,8 @@ def _versus(report: Mapping[str, Any], group: str) -> Iterator[str]:
 def _against(name: str, v: Mapping[str, Any]) -> str:
     words = {"no difference": f"no difference of {100 * EFFECT:.0f} points or more"}.get(v["words"], v["words"])
     p = "p < 0.0001" if v["p"] < 0.0001 else f"p = {v['p']:.4f}"
-    visible = v["smallest_visible"]
-    eye = f"; so many questions show differences from {100 * visible:.1f} points up" if visible else ""
+    visible, undecided = v["smallest_visible"], v["words"] in ("no difference", "cannot tell")
+    eye = f"; so many questions show differences from {100 * visible:.1f} points up" if visible and undecided else ""
     low, high = (f"{100 * v[side]:+.1f}" for side in ("low", "high"))
     said = f"against {spoken(name)}: {100 * v['difference']:+.1f} points ({low} to {high}, {p}): **{words}**{eye}"
     return textwrap.fill(said, WIDTH, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)

@@ -110,7 +110,7 @@ class ReferenceJudge:
 
     def _weigh(self, question: Question, reference: str, wrong: tuple[str, ...], said: str) -> Ruling:
         """Does `said` hold the reference's facts, and none against them?"""
-        needed = extract(reference)
+        needed = list(extract(reference))
         if not needed:
             return _weigh_words(question, reference, wrong, said)
         scale = _Scale(question, needed, self.known)
@@ -145,7 +145,7 @@ class _Scale:
 
     def read(self, said: str) -> tuple[list[Fact], list[Fact]]:
         """The facts an answer states, and those it denies."""
-        facts = extract(said)
+        facts = list(extract(said))
         if any(need.kind == "name" for need in self.needed) and (said.islower() or said.isupper()):
             facts = [fact for fact in facts if fact.kind != "name"] + _caseless(said, self.known)
         clauses = _clauses(said, facts)
@@ -160,14 +160,15 @@ class _Scale:
         if fact.kind == "name" and need.kind == "name":
             return same_name(fact.value, need.value, self.grounded)
         if fact.kind == "date" and need.kind == "date":
-            return _covers(fact.value, need.value, [f.value for f in self.asked + self.source if f.kind == "date"])
+            return _covers(fact.value, need.value, [f.value for f in (*self.asked, *self.source) if f.kind == "date"])
         if fact.kind == "number" and need.kind == "number":
             return _same_number(fact.value, need.value)
         if {fact.kind, need.kind} == {"date", "number"}:  # 1500 alone may be a year or a number
             date, number = (fact, need) if fact.kind == "date" else (need, fact)
             alone: bool = date.value.said() == {"year": number.value.value}
             return alone and number.value.unit is None
-        return fact.kind == need.kind and bool(fact.value == need.value)
+        alike: bool = fact.value == need.value
+        return alike and fact.kind == need.kind
 
     def holds(self, stated: list[Fact], need: Fact, said: str) -> bool:
         """Is a needed fact said: by one fact, by several parts of a date, or by a name's words without capitals?"""
@@ -178,7 +179,7 @@ class _Scale:
             parts = [f.value for f in stated if f.kind == "date" and _within(f.value, need.value)]
             parts += [f.value for f in asked if parts and _within(f.value, need.value)]
             merged = {key for part in parts for key in part.said()}
-            return merged >= need.value.said().keys()
+            return set(need.value.said()) <= merged
         if need.kind == "name" and not any(fact.kind == "name" and not fact.weak for fact in stated):
             return holds_run(words(said), need.value) and not _NEGATION.search(said)
         return False
@@ -188,7 +189,7 @@ class _Scale:
         kinds = {need.kind for need in self.needed}
         others = [fact for fact in stated if fact.kind in kinds and not fact.weak]
         return [
-            fact.text for fact in others if not any(self._agrees(fact, known) for known in self.needed + self.asked)
+            fact.text for fact in others if not any(self._agrees(fact, known) for known in (*self.needed, *self.asked))
         ]
 
     def _agrees(self, fact: Fact, known: Fact) -> bool:

@@ -70,8 +70,16 @@ class AnswerSet:
     @property
     def label(self) -> str:
         """What the report calls it when it stands beside a model."""
+        return "untrained" if self._setting("untrained") else self.name
+
+    @property
+    def is_sample(self) -> bool:
+        """Was the model asked only some of the questions, on purpose?"""
+        return self._setting("limit_per_group") is not None
+
+    def _setting(self, name: str) -> Any:
         settings = self.manifest.get("settings")
-        return "untrained" if isinstance(settings, dict) and settings.get("untrained") else self.name
+        return settings.get(name) if isinstance(settings, dict) else None
 
 
 def load_questions(pack: Path) -> tuple[list[Question], dict[str, Any], str]:
@@ -108,10 +116,13 @@ def load_answers(folder: Path, questions: Iterable[Question], questions_sha256: 
             f"the answers of {name} answer other questions (sha256 {str(manifest.get('questions_sha256'))[:12]}, "
             f"not {questions_sha256[:12]}): judge takes answers to the pack's own {QUESTIONS}; run answer on this pack"
         )
+    found = sha256(path)
+    if manifest.get("sha256", found) != found:
+        raise BadInput(f"{path.name} of {name} is not the file its manifest names: it was changed; run answer again")
     rows = _answer_rows(path, name, {question.id for question in questions})
     unstopped = sum(row.get("stopped") is False for row in rows.values())
     answers = {id: row["answer"] for id, row in rows.items() if row["answer"] is not None}
-    return AnswerSet(name, answers, unstopped, manifest, sha256(path))
+    return AnswerSet(name, answers, unstopped, manifest, found)
 
 
 def _answer_rows(path: Path, name: str, ids: set[str]) -> dict[str, dict[str, Any]]:
@@ -137,8 +148,8 @@ def _answer_rows(path: Path, name: str, ids: set[str]) -> dict[str, dict[str, An
 
 
 def write_verdicts(path: Path, verdicts: Iterable[Verdict]) -> None:
-    lines = (json.dumps(asdict(verdict), ensure_ascii=False) + "\n" for verdict in verdicts)
-    write_whole(path, "".join(lines).encode("utf-8", "surrogatepass"))
+    """One verdict a line. Put there whole or not at all."""
+    write_whole(path, "".join(json.dumps(asdict(verdict)) + "\n" for verdict in verdicts))
 
 
 def read_verdicts(report: Path) -> list[Verdict]:
@@ -146,7 +157,6 @@ def read_verdicts(report: Path) -> list[Verdict]:
     if not is_complete(report):
         raise BadInput(f"there is no finished report of {report.name}: judge its answers first")
     try:
-        lines = (report / VERDICTS).read_text(encoding="utf-8", errors="surrogatepass").splitlines()
-        return [Verdict(**json.loads(line)) for line in lines]
+        return [Verdict(**json.loads(line)) for line in (report / VERDICTS).read_bytes().splitlines()]
     except (OSError, ValueError, TypeError) as error:
         raise BadInput(f"the verdicts of {report.name} are damaged ({error}): judge its answers again") from error

@@ -95,13 +95,15 @@ def tidy(text: str) -> str:
 
 def fold(word: str) -> str:
     """A word without case and accents: 'Besançon' is 'besancon'."""
+    if word.isascii():
+        return word.lower()
     letters = unicodedata.normalize("NFKD", word.casefold())
     return "".join(letter for letter in letters if not unicodedata.combining(letter))
 
 
 def words(text: str) -> list[str]:
     """The folded words and numbers of a text, without punctuation; ordinals in digits, 1,000 as 1000."""
-    joined = re.sub(r"(?<=\d),(?=\d{3}\b)", "", fold(tidy(text)))
+    joined = re.sub(r"(?<=\d),(?=\d{3}\b)|(?<=\b[a-z])-(?=\d)", "", fold(tidy(text)))  # 1,000 and t-34
     found = re.findall(r"[^\W_]+(?:\.\d+)?(?:'[^\W_]+)?", joined)
     return [ORDINALS.get(word, word.removesuffix("'s")) for word in found]
 
