@@ -4,6 +4,11 @@ import os
 import socket
 
 
+def is_service() -> bool:
+    """Whether a service manager runs us: it clears up after us, too."""
+    return "NOTIFY_SOCKET" in os.environ
+
+
 def systemd(message: str) -> None:
     """Send 'READY=1', 'WATCHDOG=1', 'STOPPING=1' or 'STATUS=...' to the service manager, if there is one."""
     address = os.environ.get("NOTIFY_SOCKET")
