@@ -142,7 +142,7 @@ def same_name(said: Name, reference: Name, grounded: frozenset[str] = frozenset(
         return True
     missing = [word for word in reference if not _has(said, word)]
     more = [word for word in said if not _has(reference, word)]
-    if any(word in QUALIFIERS for word in missing + more):
+    if any(word in QUALIFIERS for word in missing + more) or _clash(said, reference):
         return False
     if any(w in SORTS for w in missing) and any(w in SORTS for w in more):
         return False
@@ -154,8 +154,28 @@ def same_name(said: Name, reference: Name, grounded: frozenset[str] = frozenset(
         return not [word for word in more if word not in SORTS]  # the German Sixth Army is the Sixth Army
     if not telling:
         return not missing and not more
-    unknown = [word for word in more if word not in SORTS and len(word) > 1 and word not in grounded]
+    around = len(telling) > 1 and not missing and (said[0], said[-1]) == (reference[0], reference[-1])
+    unknown = [w for w in more if not around and w not in SORTS and len(w) > 1 and w not in grounded]
     return _has(said, telling[-1]) and not unknown
+
+
+def _clash(said: Name, reference: Name) -> bool:
+    """Do both names have a given name, or an initial, that the other lacks? Then they are two people."""
+    for is_sort in (_is_initial, _is_given):
+        ours = [word for word in said if is_sort(word) and not _has(reference, word)]
+        theirs = [word for word in reference if is_sort(word) and not _has(said, word)]
+        if ours and theirs:
+            return True
+    apart = set(filter(_is_given, said)) ^ set(filter(_is_given, reference))
+    return bool(apart & set(said)) and any(not _has(said, word) for word in apart & set(reference))
+
+
+def _is_initial(word: str) -> bool:
+    return len(word) == 1
+
+
+def _is_given(word: str) -> bool:
+    return len(word) > 1 and word not in SORTS
 
 
 def _has(name: Name, word: str) -> bool:
