@@ -21,20 +21,22 @@ def connect(path: Path, *, durable: bool = True) -> sqlite3.Connection:
     if not path.exists():
         raise Refused(f"there is no queue at {path}: start `jobd -C {path.parent}` or `jobctl -C {path.parent} init`")
     try:
-        db = _open(path, durable)
-        version = db.execute("pragma user_version").fetchone()[0]
+        version = _version(path)  # before anything is written, a newer queue's journal included
+        if version == VERSION:
+            return _open(path, durable)
+    except sqlite3.OperationalError as error:
+        raise Refused(f"{path} can't be opened now ({error}): see that its disk has room, then try again") from error
     except sqlite3.DatabaseError as error:
         raise Refused(
             f"{path} can't be read as a database ({error}). It was left as it is: copy it aside before anything else, "
             "then look at it with `sqlite3 FILE .recover`"
         ) from error
     if version > VERSION:
-        db.close()
         raise Refused(
             f"{path} was made by a newer Neverrest (version {version}; this one knows {VERSION}). "
             "It was left as it is: update Neverrest, or use another home"
         )
-    return db
+    raise Refused(f"{path} is no queue of Neverrest's. It was left as it is: take another home with -C")
 
 
 def create(path: Path) -> None:
@@ -76,6 +78,15 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
     except BaseException:
         db.rollback()  # nothing to do when SQLite rolled back by itself, as it does on a full disk
         raise
+
+
+def _version(path: Path) -> int:
+    """The user_version of a database, read without changing a byte of it."""
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
+    try:
+        return int(db.execute("pragma user_version").fetchone()[0])
+    finally:
+        db.close()
 
 
 def _open(path: Path, durable: bool) -> sqlite3.Connection:
