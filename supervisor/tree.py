@@ -38,8 +38,8 @@ class Process:
             if _same(read(self.pid), self):
                 signal.pidfd_send_signal(descriptor, signum)
                 signal.pidfd_send_signal(descriptor, signal.SIGCONT)
-        except ProcessLookupError:
-            pass
+        except (ProcessLookupError, PermissionError):
+            pass  # gone, or somebody else's by setuid: what does not leave is named by the alarm
         finally:
             os.close(descriptor)
 
@@ -98,7 +98,7 @@ def mark_of(pid: int) -> str | None:
 
 
 def holders(lock: Path) -> list[Process]:
-    """Every process that has a file open: those who inherited a lane lock."""
+    """Every process that holds a lane lock, taken or inherited. One that merely has the file open is none of ours."""
     try:
         wanted = os.stat(lock)
     except FileNotFoundError:
@@ -109,12 +109,22 @@ def holders(lock: Path) -> list[Process]:
 def _holds(pid: int, wanted: os.stat_result) -> bool:
     try:
         for descriptor in os.listdir(f"/proc/{pid}/fd"):
-            found = os.stat(f"/proc/{pid}/fd/{descriptor}")
-            if (found.st_ino, found.st_dev) == (wanted.st_ino, wanted.st_dev):
+            if _is_lock(pid, descriptor, wanted):
                 return True
     except OSError:
         pass  # gone meanwhile, or not ours to look into
     return False
+
+
+def _is_lock(pid: int, descriptor: str, wanted: os.stat_result) -> bool:
+    try:
+        found = os.stat(f"/proc/{pid}/fd/{descriptor}")
+        if (found.st_ino, found.st_dev) != (wanted.st_ino, wanted.st_dev):
+            return False
+        with open(f"/proc/{pid}/fdinfo/{descriptor}") as file:  # names the lock for everyone who inherited it
+            return any(line.startswith("lock:") and " FLOCK " in line for line in file)
+    except OSError:
+        return False  # this descriptor was closed meanwhile; the next may still be the one
 
 
 def _environ(pid: int) -> list[bytes]:
