@@ -16,6 +16,7 @@ and, where it helps,
 import dataclasses
 import functools
 import importlib
+import math
 import os
 import pkgutil
 import types
@@ -111,7 +112,7 @@ def _required(field: "dataclasses.Field[Any]") -> bool:
 def _convert(kind: str, key: str, value: Any, hint: Any, cwd: Path | None) -> Any:
     try:
         return _as(hint, value, cwd)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise BadArgs(f"{kind}: {key}={value!r} does not fit: it takes {_say(hint)}") from error
 
 
@@ -143,6 +144,8 @@ def _as(hint: Any, value: Any, cwd: Path | None) -> Any:
         return hint(value)
     if hint not in SCALARS:
         raise TypeError(f"a kind's Args can't hold {hint}")
+    if hint is float and not math.isfinite(float(value)):
+        raise ValueError(value)  # nan would pass every check, and JSON can't hold it
     return hint(value)
 
 

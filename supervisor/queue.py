@@ -15,6 +15,7 @@ jobctl moves what does not run, and leaves a wish on what does; only jobd moves 
 """
 
 import json
+import math
 import random
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -237,7 +238,11 @@ def note_progress(db: sqlite3.Connection, job_id: int, attempt: int, report: Map
         job = get(db, job_id)
         if (job.state, job.attempt) != ("running", attempt):
             raise StaleAttempt(f"job {job_id}, attempt {attempt}")
-        metrics = {key: value for key, value in dict(report.get("metrics", {})).items() if value is not None}
+        metrics = {
+            key: value if math.isfinite(value) else None  # JSON has no NaN; None says that it is not a number any more
+            for key, value in dict(report.get("metrics", {})).items()
+            if value is not None
+        }
         db.execute(
             "update job set done = ?, total = ?, unit = ?, metrics = ?, eta_at = ? where id = ?",
             (done, total, str(report.get("unit", "")), json.dumps(job.metrics | metrics), report.get("eta_at"), job_id),
