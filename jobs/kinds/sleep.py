@@ -25,11 +25,11 @@ def run(args: Args, job: Run, prepared: object = None) -> None:
     state = job.workdir / "slept.json"
     slept = json.loads(state.read_text()) if state.exists() else 0.0
     while slept < args.seconds:
+        job.stop_if_asked()  # where work is left to do: what is finished is finished, asked to leave or not
         time.sleep(min(args.tick_s, args.seconds - slept))
         slept += args.tick_s
         _save(state, slept)
         job.progress(min(slept, args.seconds), args.seconds, "s")
-        job.stop_if_asked()
 
 
 def _save(path: Path, slept: float) -> None:
