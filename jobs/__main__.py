@@ -80,7 +80,8 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor; it tells us
     code = attempt(ticket, run, supervisor)
     if supervisor.gone:  # nobody reads our exit code: the next supervisor finds it here
-        write_json(run.workdir / "outcome.json", {"attempt": ticket.attempt, "exit": code})
+        outcome = {"attempt": ticket.attempt, "exit": code, "submitted": run.submitted}
+        write_json(run.workdir / "outcome.json", outcome)
     return code
 
 

@@ -89,6 +89,7 @@ class Run:
         self._reports = reports
         self._next_progress = 0.0
         self.sent: list[dict[str, Any]] = []  # what was reported while there was no pipe
+        self.submitted: list[dict[str, Any]] = []  # by this attempt: a supervisor that died may not have read them
 
     def path(self, path: str) -> Path:
         """A path inside the home. Raises BadArgs when it would lead out of it."""
@@ -121,9 +122,10 @@ class Run:
 
         priority_above: added to this job's own priority. after: keys of jobs that must succeed first.
         """
-        self._send(
-            "submit", kind=kind, args=dict(args), key=key, name=name, priority_above=priority_above, after=list(after)
-        )
+        job: dict[str, Any] = {"kind": kind, "args": dict(args), "key": key, "name": name}
+        job |= {"priority_above": priority_above, "after": list(after)}
+        self.submitted.append(job)
+        self._send("submit", **job)
 
     def note(self, text: str) -> None:
         """One sentence for the person who reads `jobctl show`."""

@@ -21,12 +21,13 @@ from typing import Any
 
 import jobs.kind
 from jobs.contract import EXIT_UNFINISHED, MARK, REPORT_FD, Ticket
-from supervisor import tree
+from supervisor import notify, tree
 from supervisor.home import Home
 from supervisor.queue import Job
 
 READ_BYTES = 1 << 16
 LONGEST_REPORT_BYTES = 1 << 20  # a line without an end must not eat the supervisor's memory
+MOST_AT_ONCE_BYTES = 1 << 20  # more than a pipe holds; one that never stops talking must not hold up the loop
 
 
 class Phase(enum.Enum):
@@ -63,12 +64,18 @@ class Child:
     began: float = field(default_factory=time.monotonic)
     kill_others_at: float = 0.0  # monotonic: from when on the sweep may kill
     buffer: bytes = b""
+    hung_up: bool = False  # nobody holds the other end of the report pipe any more
+    untaken: list[dict[str, Any]] = field(default_factory=list)  # follow-up jobs the queue could not be told of yet
     progress: dict[str, Any] | None = None  # the newest, not written to the queue yet
     pace: tuple[float, float] | None = None  # (monotonic, done) of this attempt's first report: for the ETA
 
     @property
     def pid(self) -> int:
         return self.process.pid
+
+    def stands_for(self, job: Job) -> bool:
+        """Whether it was started as exactly this attempt of this job, with these args."""
+        return (self.ticket.id, self.ticket.attempt, self.ticket.args) == (job.id, job.attempt, job.args)
 
     def tell(self, line: bytes) -> None:
         """Write to the child's stdin; one that has just died is noticed by its end, not here."""
@@ -94,30 +101,25 @@ class Child:
         if self.group is not None:
             try:
                 (self.group / "cgroup.kill").write_text("1")
-                return
             except OSError:
                 pass  # a kernel before 5.14
         self._signal(signal.SIGKILL, whole_group=True)
 
     def read_reports(self) -> Iterator[dict[str, Any]]:
         """The report lines that have come in. What is not a report is passed over: any program may write here."""
-        while True:
+        for _ in range(MOST_AT_ONCE_BYTES // READ_BYTES):
             try:
                 piece = os.read(self.reports, READ_BYTES)
-            except (BlockingIOError, OSError):
-                break
+            except BlockingIOError:
+                return
             if not piece:
-                break
-            self.buffer += piece
-            *lines, self.buffer = self.buffer.split(b"\n")
+                self.hung_up = True
+                return
+            *lines, self.buffer = (self.buffer + piece).split(b"\n")
             if len(self.buffer) > LONGEST_REPORT_BYTES:
                 self.buffer = b""
             for line in lines:
-                try:
-                    report = json.loads(line)
-                except ValueError:
-                    continue
-                if isinstance(report, dict) and "report" in report:
+                if (report := _parse(line)) is not None:
                     yield report
 
     def others(self, known: set[int]) -> list[tree.Process]:
@@ -126,12 +128,10 @@ class Child:
         While we live, our children that we did not start are orphans of some tree: this one's, unless their mark
         names another attempt.
         """
-        if self.group is not None:
-            return tree.members(self.group)
-        left = []
+        left = tree.members(self.group) if self.group is not None else []
         for orphan in tree.adopted(known):
             mark = tree.mark_of(orphan.pid)
-            if mark is None or mark == self.mark:
+            if mark == self.mark or (mark is None and self.group is None):
                 left.append(orphan)
         return left
 
@@ -152,8 +152,17 @@ class Child:
                 os.killpg(self.pid, signum)  # its leader is not reaped yet, or its group is not empty: the id is ours
             else:
                 os.kill(self.pid, signum)
-        except ProcessLookupError:
-            pass
+        except (ProcessLookupError, PermissionError):
+            pass  # gone, or somebody else's by setuid: if it does not leave by itself, the alarm names it
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """A line as a report, or None."""
+    try:
+        report = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return report if isinstance(report, dict) and "report" in report else None
 
 
 def start(job: Job, home: Home, home_id: str, cgroups: tree.Cgroups) -> Child:
@@ -166,10 +175,9 @@ def start(job: Job, home: Home, home_id: str, cgroups: tree.Cgroups) -> Child:
     lock = home.lane_lock(job.lane) if job.lane == "gpu" else None
     ticket = Ticket(job.id, job.attempt, job.kind, job.args, str(home.path), str(workdir), str(lock) if lock else None)
     mark = f"{home_id}:{job.id}:{job.attempt}"
-    group = cgroups.make(
-        f"neverrest-{home_id}-{job.id}-{job.attempt}-{time.monotonic_ns()}"
-    )  # a dropped standby had one
     program = _program(job)
+    # a standby that was dropped had a cgroup of the same attempt: hence the time
+    group = cgroups.make(f"neverrest-{home_id}-{job.id}-{job.attempt}-{time.monotonic_ns()}")
     reports, report_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     os.set_blocking(report_end, True)
     passed, lock_fd = [report_end], None
@@ -189,10 +197,12 @@ def start(job: Job, home: Home, home_id: str, cgroups: tree.Cgroups) -> Child:
                 stderr=log,
                 pass_fds=passed,
                 start_new_session=True,
-                preexec_fn=functools.partial(_before_exec, group, os.getpid() if program else None),
+                preexec_fn=functools.partial(_before_exec, group, os.getpid() if program else None, job.attempt),
             )
     except BaseException:
         os.close(reports)
+        if group is not None:
+            tree.remove(group)
         raise
     finally:
         os.close(report_end)
@@ -229,11 +239,23 @@ def _program(job: Job) -> "jobs.kind.Program | None":
     return program
 
 
-def _before_exec(group: Path | None, supervisor_pid: int | None) -> None:
-    """In the child, before exec: into its cgroup; a program also hears of the supervisor's death this way."""
+def attempt_mark(attempt: int, pid: int) -> bytes:
+    """The line in a job's log where an attempt begins."""
+    return f"── attempt {attempt} · {time.strftime('%Y-%m-%d %H:%M:%S %z')} · pid {pid} ──\n".encode()
+
+
+def _before_exec(group: Path | None, supervisor_pid: int | None, attempt: int) -> None:
+    """In the child, before exec: into its cgroup. A program also hears of the supervisor's death this way, and its
+    log is marked before it can print."""
     if group is not None:
         tree.join(group)
     if supervisor_pid is not None:
-        tree.die_with_parent(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until exec the supervisor's own handler would swallow it
+        if not notify.is_service():  # systemd tells them all; a second SIGTERM would end what the first one started
+            tree.die_with_parent(signal.SIGTERM)
         if os.getppid() != supervisor_pid:  # it died before we asked to be told
             os._exit(EXIT_UNFINISHED)
+        try:
+            os.write(1, attempt_mark(attempt, os.getpid()))
+        except OSError:
+            pass  # a full disk must not stop the job that may free it

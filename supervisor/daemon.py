@@ -6,6 +6,7 @@ Between two jobs of the GPU lane lies one transaction: the end of one and the cl
 
 import argparse
 import dataclasses
+import errno
 import fcntl
 import os
 import selectors
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from enum import Enum
+from typing import Any
 
 import jobs.kind
 from jobs.contract import BadArgs
@@ -22,7 +24,7 @@ from supervisor import child as children
 from supervisor import db as database
 from supervisor import gpu, ledger, notify, queue, recovery, settings, tree, verdict
 from supervisor.child import Child, Phase
-from supervisor.errors import Refused
+from supervisor.errors import Refused, StaleAttempt
 from supervisor.home import Home
 from supervisor.queue import Job
 
@@ -31,6 +33,10 @@ PROGRESS_EVERY_S = 1.0  # how often a child's progress goes to the queue
 SEEN_EVERY_S = 10.0  # how often the ledger learns that we live
 SWEEP_EVERY_S = 0.02
 TROUBLE_WAIT_S = 1.0  # after the queue could not be written (a full disk): until the next try
+LOCK_WAIT_S = 0.5  # jobctl looks at the home's lock for a moment: that is no other jobd
+OUT_OF_ROOM = {  # why a child can't be started that is no fault of the job's
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE,
+}  # fmt: skip
 
 
 class Event(Enum):
@@ -54,9 +60,14 @@ class Daemon:
         self.selector = selectors.DefaultSelector()
         self.children: list[Child] = []
         self.ended: list[Child] = []  # swept clean, not settled yet
+        self.claimed: list[Job] = []  # the queue says that they run; not started yet
         self.draining = False
         self.device = "cpu"
         self.lane_closed: str | None = None  # why nobody gets the GPU
+        self.closed_by: Child | None = None  # who closed it; None: a process of nobody's that holds the lane lock
+        self.lane_closed_said: str | None = None  # what the queue was told of it
+        self.lane_held_since: float | None = None  # monotonic
+        self.rest_until = 0.0  # monotonic: the machine has no room for another process
         self.spoilt_standby: tuple[int, int] | None = None  # (job, attempt) whose standby died: it starts cold
         self.gpu_free_at = time.time()  # when the last one on the GPU ended
         self.due = {"turn": 0.0, "tick": 0.0, "seen": 0.0, "progress": 0.0}  # monotonic times
@@ -68,18 +79,35 @@ class Daemon:
         self._listen()
         self.device = self._choose_device()
         queue.set_meta(self.db, "device", self.device)
-        ledger.recover(self.db, now=time.time())
         notify.systemd("READY=1")
         recovery.recover(self.db, self.home, self.home_id, self.options, self.cgroups, lambda: self.draining)
-        while not (self._may_end() and not self.children and not self.ended):
-            for child, event in self._events():
-                child.phase = ON[child.phase][event](self, child)
+        ledger.recover(self.db, now=time.time())
+        while self._serves():
+            try:
+                for child, event in self._events():
+                    child.phase = ON[child.phase][event](self, child)
+            except sqlite3.OperationalError as error:  # it could not be looked at: no event is lost by that
+                self._have_trouble(error)
+                time.sleep(TROUBLE_WAIT_S)
             self._turn_if_due()
-        ledger.enter(self.db, "down", now=time.time())
         notify.systemd("STOPPING=1")
+        ledger.enter(self.db, "down", now=time.time())
 
-    def _may_end(self) -> bool:
-        return self.draining or (self.until_empty and not queue.can_still_run(self.db))
+    def _serves(self) -> bool:
+        if self.children or self.ended or self.claimed:
+            return True
+        if self.draining:
+            return False
+        try:
+            return not self.until_empty or queue.can_still_run(self.db)
+        except sqlite3.OperationalError:
+            return True
+
+    def _have_trouble(self, error: sqlite3.OperationalError) -> None:
+        """A full disk, a failing one: nothing is half done; try again."""
+        say(f"the queue can't be used ({error}): again in {TROUBLE_WAIT_S:.0f} s")
+        later = time.monotonic() + TROUBLE_WAIT_S
+        self.due |= {"turn": later, "tick": later}
 
     def _events(self) -> Iterator[tuple[Child, Event]]:
         """Wait for the next thing to happen, and say to whom."""
@@ -147,12 +175,28 @@ class Daemon:
     def note(self, child: Child) -> Phase:
         """Take in what it says. Progress waits for the next second; a follow-up job goes into the queue at once."""
         for report in child.read_reports():
-            try:
-                verdict.take_report(self.db, child, report)
-            except (Refused, BadArgs, KeyError, TypeError, ValueError) as error:
-                say(f"job {child.job.id} reported what can't be taken: {error}")
+            if child.untaken and report["report"] == "submit":
+                child.untaken.append(report)  # behind the one it may come after
+            else:
+                self._take(child, report)
             self.due["turn"] = min(self.due["turn"], time.monotonic() + PROGRESS_EVERY_S)
+        if child.hung_up:
+            self._unlisten(child)
         return child.phase
+
+    def _take(self, child: Child, report: dict[str, Any]) -> None:
+        try:
+            verdict.take_report(self.db, child, report)
+        except verdict.Unreadable as error:
+            say(f"job {child.job.id} reported what can't be taken: {error}")
+        except sqlite3.OperationalError:
+            if report["report"] == "submit":  # a job in the making must not be lost; a note may
+                child.untaken.append(report)
+
+    def _unlisten(self, child: Child) -> None:
+        """An ended pipe is readable for ever: without this the loop would spin."""
+        if child.reports in self.selector.get_map():
+            self.selector.unregister(child.reports)
 
     def drop(self, child: Child) -> Phase:
         """A standby that is not wanted any more: it has nothing to save."""
@@ -205,24 +249,30 @@ class Daemon:
         return Phase.SWEEPING
 
     def _finish(self, child: Child) -> None:
-        self.selector.unregister(child.reports)
+        self._unlisten(child)
         child.close()
         self.children.remove(child)
         if child.claimed:
             self.ended.append(child)
         elif child.why is None:
             self.spoilt_standby = (child.job.id, child.ticket.attempt)
-        if self.lane_closed and child.job.lane == "gpu":
-            self.lane_closed = None
-            queue.set_meta(self.db, "lane_closed", "")
+        if self.closed_by is child:
+            self._open_lane()
         self.due["turn"] = 0.0
 
-    def _close_lane(self, child: Child, why: str) -> None:
-        child.deadline = time.monotonic() + TICK_S
-        if child.job.lane == "gpu" and self.lane_closed is None:
-            self.lane_closed = why
+    def _close_lane(self, child: Child | None, why: str) -> None:
+        if child is not None:
+            child.deadline = time.monotonic() + TICK_S
+            if child.job.lane != "gpu":
+                return
+        if self.lane_closed is None:
+            self.lane_closed, self.closed_by = why, child
             say(f"ALARM: the GPU lane is closed: {why}")
-            queue.set_meta(self.db, "lane_closed", why)
+
+    def _open_lane(self) -> None:
+        if self.lane_closed is not None:
+            say("the GPU lane is open again")
+        self.lane_closed = self.closed_by = None
 
     # ── the turn: settle who ended, claim who is next, one transaction ────────────────────────────────────────────
 
@@ -232,91 +282,136 @@ class Daemon:
             return
         self.due |= {"turn": now + TICK_S, "tick": now + TICK_S}
         try:
-            for job in self._turn():
-                self._launch(job)
+            self._turn()
+            while self.claimed:  # one that is claimed and can't be launched nor given back stays in the list
+                self._launch(self.claimed[0])
+                del self.claimed[0]
             self._arrange_standby()
             self._write_down()
-        except sqlite3.OperationalError as error:  # a full disk, a failing one: nothing is half done; try again
-            say(f"the queue can't be written ({error}): again in {TROUBLE_WAIT_S:.0f} s")
-            self.due |= {"turn": now + TROUBLE_WAIT_S, "tick": now + TROUBLE_WAIT_S}
+        except sqlite3.OperationalError as error:
+            self._have_trouble(error)
         notify.systemd("WATCHDOG=1")  # from the loop itself: a loop that hangs must look dead
 
-    def _turn(self) -> list[Job]:
-        """Settle and claim. The jobs claimed, to be launched once the commit is on the disk."""
+    def _turn(self) -> None:
+        """Settle and claim. Who is claimed is launched once the commit is on the disk."""
+        self._take_what_waits()
         now = time.time()
         claimed: list[Job] = []
-        wanted = [lane for lane in queue.LANES for _ in range(self._free_slots(lane)) if self._has_work(lane, now)]
-        if not self.ended and not wanted:
+        free = {lane: self._free_slots(lane) for lane in queue.LANES}
+        if not self.ended and not any(free[lane] and self._has_work(lane, now) for lane in queue.LANES):
             self._book(None, now)
-            return []
+            return
         with database.transaction(self.db):
             for child in self.ended:
-                verdict.settle(self.db, child, self.home.log(child.job.id), now=now)
+                self._settle(child, now)
             for lane in queue.LANES:
-                for _ in range(self._free_slots(lane)):
-                    if self._may_claim(lane) and (job := queue.claim(self.db, lane, now=now)):
+                for _ in range(free[lane] if self._has_work(lane, now) else 0):
+                    if job := queue.claim(self.db, lane, now=now):
                         claimed.append(job)
             self._book(next((job for job in claimed if job.lane == "gpu"), None), now)
         self.ended.clear()
-        return claimed
+        self.claimed += claimed
+
+    def _take_what_waits(self) -> None:
+        """Follow-up jobs that could not be written come before the end of the job that submitted them."""
+        for child in [*self.ended, *self.children]:
+            waiting, child.untaken = child.untaken, []
+            for report in waiting:
+                self._take(child, report)
+            if child.untaken:
+                raise sqlite3.OperationalError("a follow-up job could not be written")
+
+    def _settle(self, child: Child, now: float) -> None:
+        try:
+            verdict.settle(self.db, child, self.home.log(child.job.id), now=now)
+        except StaleAttempt as stale:
+            say(f"{stale}: ended, but the queue says that it does not run; the queue is right")
 
     def _has_work(self, lane: str, now: float) -> bool:
-        return self._may_claim(lane) and queue.peek(self.db, lane, now=now) is not None
+        return (
+            self._may_claim(lane)
+            and queue.peek(self.db, lane, now=now) is not None
+            and (lane != "gpu" or self._lane_is_free())
+        )
 
     def _may_claim(self, lane: str) -> bool:
-        closed = self.lane_closed is not None and lane == "gpu"
-        return not (self.draining or closed or queue.is_paused(self.db))
+        closed = lane == "gpu" and self.closed_by is not None
+        resting = time.monotonic() < self.rest_until
+        return not (self.draining or closed or resting or queue.is_paused(self.db))
 
     def _free_slots(self, lane: str) -> int:
         busy = sum(child.claimed and child.job.lane == lane for child in self.children)
+        busy += sum(job.lane == lane for job in self.claimed)
         return max(0, (1 if lane == "gpu" else self.options.cpu_slots) - busy)
+
+    def _lane_is_free(self) -> bool:
+        """Whether nobody holds the lane lock. Who does, escaped every other sweep: it is killed, and we come back."""
+        try:
+            os.close(children.take_lock(self.home.lane_lock("gpu")))
+        except children.LaneHeld:
+            self._free_lane()
+            return False
+        self.lane_held_since = None
+        if self.lane_closed is not None and self.closed_by is None:
+            self._open_lane()
+        return True
+
+    def _free_lane(self) -> None:
+        now = time.monotonic()
+        holders = [
+            process for process in tree.holders(self.home.lane_lock("gpu"))
+            if (tree.mark_of(process.pid) or self.home_id).startswith(self.home_id)
+        ]  # fmt: skip
+        pids = ", ".join(str(process.pid) for process in holders) or "nobody we can see"
+        if self.lane_held_since is None:
+            self.lane_held_since = now
+            say(f"process {pids} still holds the GPU lane: killed")
+        for process in holders:
+            process.kill(signal.SIGKILL)
+        if now > self.lane_held_since + self.options.reclaim_s:
+            self._close_lane(None, f"its lock is held by process {pids}, which can't be killed")
+        self.due["turn"] = min(self.due["turn"], now + SWEEP_EVERY_S)
 
     def _book(self, claimed: Job | None, now: float) -> None:
         """Tell the ledger how the GPU lane is."""
         if any(child.claimed and child.job.lane == "gpu" for child in self.children):
             return  # booked when it was claimed
         if claimed is not None:
-            ledger.enter(self.db, "switching", now=min(self.gpu_free_at, now))
+            if ledger.now_in(self.db) == "running":
+                ledger.enter(self.db, "switching", now=min(self.gpu_free_at, now))
             ledger.enter(self.db, "running", now=now, job_id=claimed.id, kind=claimed.kind)
             return
         idle = "closed" if self.lane_closed else "paused" if queue.is_paused(self.db) else "empty"
-        if self.gpu_idle_class != idle:
-            ledger.enter(self.db, idle, now=now)
-
-    @property
-    def gpu_idle_class(self) -> str:
-        row = self.db.execute("select class from span where closed = 0").fetchone()
-        return row["class"] if row else ""
+        before = ledger.now_in(self.db)
+        if before != idle:
+            ledger.enter(self.db, idle, now=min(self.gpu_free_at, now) if before == "running" else now)
 
     def _launch(self, job: Job) -> None:
         """Start a claimed job: its warm standby if there is one, else a cold child."""
-        standby = self._standby_for(job)
         try:
-            child = standby or self._start(job)
-        except BadArgs as error:
-            queue.fail(self.db, job.id, job.attempt, str(error), now=time.time())
-            return
-        except children.LaneHeld as error:
-            self._make_way(job, error)
-            return
-        except OSError as error:
-            why = f"it could not be started: {error}"
-            queue.retry(self.db, job.id, job.attempt, why, now=time.time())
+            child = self._standby_for(job) or self._start(job)
+        except (BadArgs, children.LaneHeld, OSError) as error:
+            self._give_back(job, error)
             self.due["turn"] = 0.0
             return
         child.job, child.claimed, child.began = job, True, time.monotonic()
-        verdict.mark_log(self.home.log(job.id), job, child.pid)
         if not child.is_program:
+            verdict.mark_log(self.home.log(job.id), job, child.pid)
             child.go(self.device if job.lane == "gpu" else "cpu")
 
-    def _make_way(self, job: Job, held: children.LaneHeld) -> None:
-        """Somebody of an earlier attempt holds the lane: name it, kill it if it is ours, and come back."""
-        queue.release(self.db, job.id, job.attempt, "the lane was still held", now=time.time())
-        for process in tree.holders(self.home.lane_lock("gpu")):
-            if (tree.mark_of(process.pid) or f"{self.home_id}:").startswith(f"{self.home_id}:"):
-                say(f"process {process.pid} still holds the GPU lane: killed")
-                process.kill(signal.SIGKILL)
-        self.due["turn"] = time.monotonic() + SWEEP_EVERY_S
+    def _give_back(self, job: Job, error: Exception) -> None:
+        """A claimed job that could not be started: whose fault was it?"""
+        now, why = time.time(), f"it could not be started: {error}"
+        if isinstance(error, BadArgs):
+            queue.fail(self.db, job.id, job.attempt, str(error), now=now)
+        elif isinstance(error, children.LaneHeld):  # taken since we looked
+            queue.release(self.db, job.id, job.attempt, "the lane was still held", now=now)
+        elif isinstance(error, OSError) and error.errno in OUT_OF_ROOM:
+            say(f"job {job.id} could not be started ({error}): again in {TROUBLE_WAIT_S:.0f} s")
+            queue.release(self.db, job.id, job.attempt, why, now=now)
+            self.rest_until = time.monotonic() + TROUBLE_WAIT_S
+        else:
+            queue.retry(self.db, job.id, job.attempt, why, now=now)
 
     def _start(self, job: Job) -> Child:
         child = children.start(job, self.home, self.home_id, self.cgroups)
@@ -329,42 +424,43 @@ class Daemon:
     def _standby_for(self, job: Job) -> Child | None:
         """The standby, when it is exactly this attempt of this job with these args."""
         for child in self.children:
-            same = (child.ticket.id, child.ticket.attempt, child.ticket.args) == (job.id, job.attempt, job.args)
-            if child.phase is Phase.STANDBY and child.status is None and same:
+            if child.phase is Phase.STANDBY and child.status is None and child.stands_for(job):
                 return child
         return None
 
     def _arrange_standby(self) -> None:
         """Have the job that `claim` would take next stand by; send another one away."""
-        wanted = self._next_for_standby()
-        for child in self.children:
-            if child.phase is Phase.STANDBY and child.why is None:
-                if wanted is not None and (child.ticket.id, child.ticket.attempt, child.ticket.args) == (
-                    wanted.id, wanted.attempt + 1, wanted.args,
-                ):  # fmt: skip
-                    return
-                child.why = "another job is next"
-                child.phase = self.drop(child)
+        standing = [child for child in self.children if child.phase is Phase.STANDBY and child.why is None]
+        wanted = self._next_for_standby(already=bool(standing))
+        for child in standing:
+            if wanted is not None and child.stands_for(next_attempt(wanted)):
+                return
+            child.why = "another job is next"
+            child.phase = self.drop(child)
         if wanted is not None:
             try:
                 self._start(next_attempt(wanted))
             except (OSError, BadArgs):
                 self.spoilt_standby = (wanted.id, wanted.attempt + 1)  # its own turn says what is wrong
 
-    def _next_for_standby(self) -> Job | None:
+    def _next_for_standby(self, *, already: bool) -> Job | None:
         busy = any(child.claimed and child.job.lane == "gpu" for child in self.children)
         if not (busy and self.options.standby) or self.draining or queue.is_paused(self.db):
             return None
         job = queue.peek(self.db, "gpu", now=time.time())
         if job is None or (job.id, job.attempt + 1) == self.spoilt_standby or is_program(job.kind):
             return None
-        return job if free_memory_mib() >= self.options.standby_min_free_mib else None
+        needed = self.options.standby_min_free_mib // (2 if already else 1)  # what it took itself must not end it
+        return job if free_memory_mib() >= needed else None
 
     # ── small things ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def _write_down(self) -> None:
-        """Progress and our own pulse go to the queue."""
+        """Progress, the state of the lane and our own pulse go to the queue."""
         now = time.monotonic()
+        if self.lane_closed != self.lane_closed_said:
+            queue.set_meta(self.db, "lane_closed", self.lane_closed or "")
+            self.lane_closed_said = self.lane_closed
         if now >= self.due["progress"]:
             self.due["progress"] = now + PROGRESS_EVERY_S
             for child in self.children:
@@ -377,7 +473,11 @@ class Daemon:
             self.due["turn"] = min(self.due["turn"], self.due["progress"])
 
     def _wait_s(self) -> float:
-        times = [self.due["turn"], self.due["tick"], *(c.deadline for c in self.children if c.deadline is not None)]
+        times = [
+            max(self.due["turn"], self.rest_until),
+            self.due["tick"],
+            *(c.deadline for c in self.children if c.deadline is not None),
+        ]
         due_at = queue.next_due_at(self.db, now=time.time())
         if due_at is not None:
             times.append(time.monotonic() + due_at - time.time())
@@ -465,12 +565,17 @@ def say(text: str) -> None:
 def hold_home(home: Home) -> int:
     """The home's lock, held until we die. Raises Refused when another jobd has it."""
     descriptor = os.open(home.path / "jobd.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        other = os.pread(descriptor, 32, 0).decode().strip()
-        os.close(descriptor)
-        raise Refused(f"another jobd (pid {other}) already serves {home.path}: one is enough") from error
+    give_up = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError as error:
+            if time.monotonic() > give_up:
+                other = os.pread(descriptor, 32, 0).decode().strip()
+                os.close(descriptor)
+                raise Refused(f"another jobd (pid {other}) already serves {home.path}: one is enough") from error
+            time.sleep(0.02)
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     return descriptor
@@ -488,12 +593,14 @@ def main(argv: list[str] | None = None) -> int:
         options = settings.read(home.path)
         database.create(home.queue_db)
         lock = hold_home(home)
-        daemon = Daemon(home, options, until_empty=told.until_empty)
+        Daemon(home, options, until_empty=told.until_empty).run()
+        os.close(lock)
     except Refused as refusal:
         say(str(refusal))
         return 1
-    daemon.run()
-    os.close(lock)
+    except sqlite3.OperationalError as error:  # at the start or the end; what lies between goes on
+        say(f"the queue can't be used ({error}): see that its disk has room, then start jobd again")
+        return 1
     return 0
 
 

@@ -37,6 +37,12 @@ def enter(db: sqlite3.Connection, what: str, *, now: float, job_id: int | None =
         )
 
 
+def now_in(db: sqlite3.Connection) -> str:
+    """The class the lane is in; '' when nobody has said."""
+    row = db.execute("select class from span where closed = 0").fetchone()
+    return row["class"] if row else ""
+
+
 def touch(db: sqlite3.Connection, *, now: float) -> None:
     """We are still here: the open span reaches until now."""
     db.execute("update span set seen_at = max(?, seen_at) where closed = 0", (now,))

@@ -10,8 +10,9 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
-from supervisor import notify, queue, tree
+from supervisor import notify, queue, tree, verdict
 from supervisor.db import transaction
 from supervisor.home import Home
 from supervisor.queue import Job
@@ -37,7 +38,7 @@ def recover(
     with transaction(db):
         for job in queue.running(db):
             state = take_back(db, home, job, rebooted, now)
-            print(f"jobd: job {job.id} was running when the supervisor went: {state}", file=sys.stderr, flush=True)
+            _say(f"job {job.id} was running when the supervisor went: {state}")
         queue.set_meta(db, "boot_id", boot_id)
         queue.set_meta(db, "lane_closed", "")
 
@@ -45,7 +46,9 @@ def recover(
 def take_back(db: sqlite3.Connection, home: Home, job: Job, rebooted: bool, now: float) -> str:
     """One job that was running: done, if its child got to say so; else back in the queue. Its new state."""
     outcome = _outcome(home, job)
-    if outcome == 0:
+    for report in outcome.get("submitted", ()):
+        _submit(db, home, job, report)
+    if outcome.get("exit") == 0:
         queue.succeed(db, job.id, job.attempt, now=now)
         return "succeeded"
     if job.wish == "cancel":
@@ -63,15 +66,21 @@ def wait_for_strays(
 ) -> bool:
     """Wait until no process of an earlier supervisor is left: grace_s to save, then SIGKILL. False if told to leave."""
     kill_at = time.monotonic() + options.grace_s
+    alarm_at = kill_at + options.reclaim_s
     told: set[tuple[int, int]] = set()
     while left := strays(home, home_id, cgroups):
+        now = time.monotonic()
         for process in left:
-            if time.monotonic() >= kill_at:
+            if now >= kill_at:
                 process.kill(signal.SIGKILL)
             elif (process.pid, process.started) not in told:
                 told.add((process.pid, process.started))
                 process.kill(signal.SIGTERM)
-                print(f"jobd: waiting for process {process.pid} of an earlier supervisor to save", file=sys.stderr)
+                _say(f"waiting for process {process.pid} of an earlier supervisor to save")
+        if now >= alarm_at:
+            alarm_at = now + options.reclaim_s
+            pids = ", ".join(str(process.pid) for process in left)
+            _say(f"ALARM: processes {pids} of an earlier supervisor can't be killed: nothing runs beside them")
         notify.systemd("WATCHDOG=1")
         if draining():
             return False
@@ -89,13 +98,25 @@ def strays(home: Home, home_id: str, cgroups: tree.Cgroups) -> list[tree.Process
     return list({process.pid: process for process in found}.values())
 
 
-def _outcome(home: Home, job: Job) -> int | None:
-    """The exit code a child left on disk because its supervisor was gone, if it is this attempt's."""
+def _outcome(home: Home, job: Job) -> dict[str, Any]:
+    """What a child left on disk because its supervisor was gone, if it is this attempt's: exit code and follow-ups."""
     try:
         outcome = json.loads((home.workdir(job.id) / "outcome.json").read_text())
-        return int(outcome["exit"]) if outcome["attempt"] == job.attempt else None
+        return dict(outcome) if outcome["attempt"] == job.attempt else {}
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return {}
+
+
+def _submit(db: sqlite3.Connection, home: Home, parent: Job, report: dict[str, Any]) -> None:
+    """A follow-up job the supervisor that died may not have read. One that it had read is known by its key."""
+    try:
+        verdict.submit(db, parent, report, home.path)
+    except verdict.CANT_BE_TAKEN as error:
+        _say(f"job {parent.id} submitted what can't be taken: {error}")
+
+
+def _say(text: str) -> None:
+    print(f"jobd: {text}", file=sys.stderr, flush=True)
 
 
 def _boot_id() -> str:

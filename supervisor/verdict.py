@@ -1,5 +1,6 @@
 """What a child says and how it ended, told to the queue."""
 
+import math
 import os
 import sqlite3
 import time
@@ -8,36 +9,65 @@ from pathlib import Path
 from typing import Any
 
 import jobs.kind
-from jobs.contract import EXIT_BAD_ARGS, EXIT_DONE, EXIT_OUT_OF_MEMORY, EXIT_UNFINISHED
+from jobs.contract import EXIT_BAD_ARGS, EXIT_DONE, EXIT_OUT_OF_MEMORY, EXIT_UNFINISHED, BadArgs
 from supervisor import queue
-from supervisor.child import Child
-from supervisor.errors import StaleAttempt
+from supervisor.child import Child, attempt_mark
+from supervisor.errors import Refused, StaleAttempt
 from supervisor.queue import Job, NewJob
 
 TAIL_BYTES = 4096  # of a log, for the error of a job that failed
 ERROR_CHARS = 500
+UNIT_CHARS = 40
+# What a report's values may raise on their way into the queue. Not OperationalError: that is the disk's fault.
+CANT_BE_TAKEN = (
+    Refused, BadArgs, LookupError, TypeError, ValueError, ArithmeticError,
+    sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError,
+)  # fmt: skip
+
+
+class Unreadable(Exception):
+    """A report that can't be taken, and why. Any program may write reports: nothing in one may stop the supervisor."""
 
 
 def take_report(db: sqlite3.Connection, child: Child, report: Mapping[str, Any]) -> None:
-    """One line of a child. Raises Refused, BadArgs, KeyError, TypeError or ValueError for one that can't be taken."""
-    match report["report"]:
-        case "ready":
-            child.ready = True
-        case "progress" if child.claimed:
-            child.progress = dict(report) | {"eta_at": _eta_at(child, float(report["done"]), float(report["total"]))}
-        case "note" if child.claimed:
-            queue.set_note(db, child.job.id, child.job.attempt, str(report["text"])[:ERROR_CHARS], now=time.time())
-        case "submit" if child.claimed:
-            submit(db, child.job, report)
+    """One line of a child. Raises Unreadable, or OperationalError when the queue can't be written now."""
+    try:
+        match report["report"]:
+            case "ready":
+                child.ready = True
+            case "progress" if child.claimed:
+                child.progress = read_progress(child, report)
+            case "note" if child.claimed:
+                queue.set_note(db, child.job.id, child.job.attempt, plain(report["text"], ERROR_CHARS), now=time.time())
+            case "submit" if child.claimed:
+                submit(db, child.job, report, Path(child.ticket.home))
+    except CANT_BE_TAKEN as error:
+        raise Unreadable(f"{type(error).__name__}: {error}") from error
 
 
-def submit(db: sqlite3.Connection, parent: Job, report: Mapping[str, Any]) -> int:
+def read_progress(child: Child, report: Mapping[str, Any]) -> dict[str, Any]:
+    """A progress report with nothing in it that the queue can't hold."""
+    done, total = float(report["done"]), float(report["total"])
+    if not (math.isfinite(done) and math.isfinite(total)):
+        raise ValueError(f"done and total take numbers, not {done} and {total}")
+    given = dict(report.get("metrics") or {})
+    metrics = {plain(name, UNIT_CHARS): value for name, value in given.items() if isinstance(value, int | float)}
+    unit = plain(report.get("unit", ""), UNIT_CHARS)
+    return {"done": done, "total": total, "unit": unit, "metrics": metrics, "eta_at": _eta_at(child, done, total)}
+
+
+def plain(text: object, most_chars: int) -> str:
+    """Text that can be stored: no halves of a surrogate pair, no end beyond most_chars."""
+    return str(text)[:most_chars].encode(errors="replace").decode()
+
+
+def submit(db: sqlite3.Connection, parent: Job, report: Mapping[str, Any], home: Path) -> int:
     """Queue a follow-up job of a running one, checked like any other. Its id."""
     kind = str(report["kind"])
-    args = jobs.kind.parse(kind, dict(report["args"]))
+    args = jobs.kind.parse(kind, dict(report["args"]), cwd=home)
     new = NewJob(
         kind=kind,
-        args=dict(report["args"]),
+        args=jobs.kind.as_given(args),
         lane=jobs.kind.lane(kind),
         name=report.get("name"),
         priority=queue.get(db, parent.id).priority + int(report.get("priority_above", 0)),
@@ -51,20 +81,24 @@ def submit(db: sqlite3.Connection, parent: Job, report: Mapping[str, Any]) -> in
 
 def write_progress(db: sqlite3.Connection, child: Child, *, now: float) -> None:
     """The newest progress of a running child, to the queue."""
-    report, child.progress = child.progress, None
-    if report is None:
+    if child.progress is None:
         return
     try:
-        queue.note_progress(db, child.job.id, child.job.attempt, report, now=now)
+        queue.note_progress(db, child.job.id, child.job.attempt, child.progress, now=now)
     except StaleAttempt:
         pass  # it ended meanwhile
+    child.progress = None
 
 
 def settle(db: sqlite3.Connection, child: Child, log: Path, *, now: float) -> str:
-    """The verdict on an attempt that is over: one arrow out of running. The job's new state."""
+    """The verdict on an attempt that is over: one arrow out of running. The job's new state.
+
+    Changes nothing but the queue: when its transaction fails it is asked again. Raises StaleAttempt.
+    """
     job_id, attempt, status = child.job.id, child.job.attempt, child.status
     assert status is not None
-    write_progress(db, child, now=now)
+    if child.progress is not None:
+        queue.note_progress(db, job_id, attempt, child.progress, now=now)
     wish = queue.get(db, job_id).wish
     if status == EXIT_DONE:
         queue.succeed(db, job_id, attempt, now=now)
@@ -95,24 +129,24 @@ def blame(status: int, log: Path) -> str:
 
 
 def last_words(log: Path) -> str:
-    """The last line a job printed, safe to show: control characters stay in the log."""
+    """The last line its newest attempt printed, safe to show: control characters stay in the log."""
     try:
         with open(log, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         lines = []
-    said = [line.strip() for line in lines if line.strip() and not line.startswith("── attempt ")]
-    text = said[-1] if said else "it printed nothing"
+    text = "it printed nothing"
+    for line in lines:
+        text = "it printed nothing" if line.startswith("── attempt ") else line.strip() or text
     return "".join(c if c.isprintable() else "�" for c in text)[:ERROR_CHARS]
 
 
 def mark_log(log: Path, job: Job, pid: int) -> None:
     """A line in the job's log where an attempt begins."""
-    at = time.strftime("%Y-%m-%d %H:%M:%S %z")
     try:
         with open(log, "ab") as file:
-            file.write(f"── attempt {job.attempt} · {at} · pid {pid} ──\n".encode())
+            file.write(attempt_mark(job.attempt, pid))
     except OSError:
         pass  # a full disk must not stop the job that may free it
 
