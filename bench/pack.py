@@ -1,8 +1,9 @@
 """How fast records become packed contexts, beside plain SentencePiece on the same texts in the same run.
 
-    .venv/bin/python bench/pack.py [--records 60000] [--context-len 4096]
+    .venv/bin/python bench/pack.py [--records 60000] [--context-len 4096] [--factory PATH]
 
-The factory is made of the bundled sample: raw passages of eight sentences (one record in three) and short questions.
+The factory is made of the bundled sample: passages asked for in 28 ways each, and short questions, about half and half;
+or give one of your own, which is only read: --factory PATH.
 Packing runs in a process of its own, so its peak memory is its own. Speeds are per second of CPU time of one core.
 """
 
@@ -13,6 +14,7 @@ import json
 import random
 import re
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -37,29 +39,32 @@ RECORD = """insert into record (item_id, snippet_id, article_id, family, fact, p
 
 
 def make_factory(path: Path, num_records: int) -> None:
-    texts = [file.read_text() for file in sorted((ROOT / "datagen" / "sample").glob("*.txt"))]
+    """Articles of 120 records: two passages asked for in 28 ways each, and short questions."""
+    texts = [file.read_text().strip() for file in sorted((ROOT / "datagen" / "sample").glob("*.txt"))]
     db = open_factory(path)
     dice = random.Random(0)
     with transaction(db):
-        for article in range(1, max(2, num_records // 60) + 1):
+        for article in range(1, max(2, num_records // 120) + 1):
             text = texts[article % len(texts)]
             digest = hashlib.sha256(text.encode()).hexdigest()
             db.execute("insert into article values (?, ?, 'bench', ?, 1, ?)", (article, f"A {article}", digest, text))
             db.execute("insert into snippet values (?, ?, 0, ?, 0, 1)", (article, article, text))
             db.execute("insert into item values (?, ?, 'bench', 1, 1.0)", (article, article))
-            for number in range(60):
-                db.execute(RECORD, make_record(article, number, text, dice))
+            sentences = re.split(r"(?<=\.)\s+", text)
+            for number in range(120):
+                db.execute(RECORD, (article, article, article, *make_record(article, number, sentences, dice)))
     db.close()
 
 
-def make_record(article: int, number: int, text: str, dice: random.Random) -> tuple[int, int, int, str, str, str, str]:
-    sentences = re.split(r"(?<=\.)\s+", text.strip())
-    at = dice.randrange(len(sentences))
-    if number % 3 == 0:
-        passage = " ".join(sentences[at : at + 8])
-        return article, article, article, "qpt", "", f"What is written in A {article}, {number}, {at}?", passage
-    question = f"In A {article}, {number}, fill in what is missing: {sentences[at][: dice.randint(20, 120)]}"
-    return article, article, article, "cloze", f"{article}:{number}", question, sentences[at][-dice.randint(5, 40) :]
+def make_record(article: int, number: int, sentences: list[str], dice: random.Random) -> tuple[str, str, str, str]:
+    """(family, fact, question, answer)"""
+    if number < 56:
+        at = number // 28 * 4
+        passage = " ".join([f"This is A {article}.", *sentences[at : at + 8]])
+        return "qpt", "", f"What is written in A {article}, {number}, {at}?", passage
+    sentence = dice.choice(sentences)
+    question = f"In A {article}, {number}, fill in what is missing: {sentence[: dice.randint(20, 120)]}"
+    return "cloze", f"{article}:{number}", question, sentence[-dice.randint(5, 40) :]
 
 
 def pack_here(home: Path, context_len: int) -> None:
@@ -80,9 +85,9 @@ def pack_here(home: Path, context_len: int) -> None:
 def plain_sentencepiece(home: Path) -> tuple[float, float]:
     """Tokens per second and CPU seconds of encode alone, over the same texts in the same batches."""
     processor = sentencepiece.SentencePieceProcessor(model_file=str(home / "tokenizer" / "tokenizer.model"))
-    db = open_factory(home / "factory.db")
-    rows = db.execute("select question, answer from record order by id")
-    texts = [text for row in itertools.islice(rows, 40_000) for text in row]
+    with source.opened(home / "factory.db") as db:
+        rows = db.execute("select question, answer from record order by id")
+        texts = [text for row in itertools.islice(rows, 40_000) for text in row]
     cpu = time.process_time()
     tokens = sum(len(ids) for at in range(0, len(texts), 256) for ids in processor.encode(texts[at : at + 256]))
     spent = time.process_time() - cpu
@@ -104,15 +109,17 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=60_000)
     parser.add_argument("--context-len", type=int, default=4096)
     parser.add_argument("--vocab-size", type=int, default=8000)
-    parser.add_argument("--child", type=Path)
+    parser.add_argument("--factory", type=Path)
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         return pack_here(args.child, args.context_len)
-    import subprocess
-
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        make_factory(home / "factory.db", args.records)
+        if args.factory:
+            (home / "factory.db").symlink_to(args.factory.absolute())
+        else:
+            make_factory(home / "factory.db", args.records)
         with source.opened(home / "factory.db") as db:
             make_tokenizer(db, home / "tokenizer", home, TokenizerConfig(args.vocab_size, max_characters=3_000_000))
         command = [sys.executable, __file__, "--child", folder, "--context-len", str(args.context_len)]

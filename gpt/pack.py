@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ JOURNAL = "packing.json"
 QUESTIONS = "questions.jsonl"
 OURS = re.compile(r"(train|val)-\d+\.safetensors$|packing\.json$|\..*\.tmp$")
 BATCH = 128  # records tokenized in one call: far under a second, so a stop is seen in time
+KNOWN_ANSWERS = 2**14  # encoded ones kept: a passage is the answer to each way of asking for it
 MAX_NAMED = 100  # rejected records named in the manifest; the count is of all
 
 
@@ -84,6 +86,7 @@ class Packing:
         self.val = split_articles(db, config.val_articles, config.seed)
         self.order = order_records(db, set(self.val), config.seed)
         self.dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
+        self.answer_ids = lru_cache(KNOWN_ANSWERS)(lambda answer: np.array(tokenizer.encode(answer), self.dtype))
         self.splits = self._recall()
         self.started, self.tokenized = time.monotonic(), 0
 
@@ -103,11 +106,11 @@ class Packing:
             if self.stop():
                 raise Stopped
             rows = source.fetch(self.db, [int(id) for id in ids[at : at + BATCH]])
-            encoded = self.tokenizer.encode_all([text for _, *pair in rows for text in pair])
-            for row, question, answer in zip(rows, encoded[::2], encoded[1::2], strict=True):
-                tokens, start, end = self.tokenizer.lay_out(question, answer)
+            questions = self.tokenizer.encode_all([question for _, question, _ in rows])
+            for (record, _, answer), question in zip(rows, questions, strict=True):
+                tokens, start, end = self.tokenizer.lay_out(question, self.answer_ids(answer).tolist())
                 self.tokenized += len(tokens)
-                yield Document(row[0], np.array(tokens, self.dtype), start, end)
+                yield Document(record, np.array(tokens, self.dtype), start, end)
 
     def _pack_split(self, name: str) -> None:
         split, order, config = self.splits[name], self.order[name], self.config
