@@ -18,6 +18,10 @@ class BadSource(Exception):
     """What was given can't be read as a corpus. Told to a person: what we got, what we take, what to do."""
 
 
+class BrokenOff(BadSource):
+    """A dump that ends or is damaged in the middle. The pages before it were whole."""
+
+
 @dataclass(frozen=True)
 class Page:
     """One page of a dump, its newest revision in the file."""
@@ -34,10 +38,11 @@ class Page:
 def pages(path: Path) -> Iterator[Page]:
     """Every page of a dump (.xml or .xml.bz2), in its order.
 
-    Raises BadSource: at once for what is no MediaWiki XML; after the last whole page for a file that breaks off.
+    Raises BadSource at once for what is no MediaWiki XML; BrokenOff after the last whole page of a file that ends or
+    is damaged in the middle.
     """
     count = 0
-    reader = _PageReader()
+    reader = _PageReader(path)
     with open(path, "rb") as raw:
         try:
             for chunk in _chunks(raw):
@@ -46,7 +51,15 @@ def pages(path: Path) -> Iterator[Page]:
                     yield page
             reader.close()
         except (ElementTree.ParseError, EOFError, OSError) as error:
-            raise BadSource(_not_whole(path, reader.saw_root, count, raw.tell(), str(error))) from error
+            if isinstance(error, ElementTree.ParseError) and not reader.saw_root:
+                raise BadSource(
+                    f"{path} is not XML ({error}): take a MediaWiki export, .xml or .xml.bz2, "
+                    "or a folder of .txt and .md files"
+                ) from error
+            raise BrokenOff(
+                f"{path} ends or is damaged in the middle, after {count:,} whole pages and {raw.tell():,} bytes "
+                f"({error}): fetch the file again and add the job again, what was read so far is kept"
+            ) from error
 
 
 def _chunks(raw: BinaryIO) -> Iterator[bytes]:
@@ -61,21 +74,11 @@ def _chunks(raw: BinaryIO) -> Iterator[bytes]:
             yield chunk
 
 
-def _not_whole(path: Path, saw_root: bool, count: int, read_bytes: int, why: str) -> str:
-    if not saw_root:
-        return (
-            f"{path} is not XML ({why}): take a MediaWiki export, .xml or .xml.bz2, or a folder of .txt and .md files"
-        )
-    return (
-        f"{path} breaks off or is damaged after {count:,} whole pages, {read_bytes:,} bytes in ({why}): "
-        "what was read so far is kept; fetch the file again and add the job again"
-    )
-
-
 class _PageReader:
     """Turns XML into pages, and forgets each page's tree."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._parser: ElementTree.XMLPullParser[ElementTree.Element] = ElementTree.XMLPullParser(("start", "end"))
         self._root: ElementTree.Element | None = None
         self._revision: tuple[str, str] = ("", "")
@@ -91,7 +94,8 @@ class _PageReader:
             name = _local(element.tag)
             if event == "start":
                 if self._root is None:
-                    self._root = _checked_root(element)
+                    self._root = element
+                    self._check_root(element)
             elif name == "revision":
                 self._revision = (_text(element, "id"), _text(element, "text"))
                 element.clear()  # a full-history dump has thousands in one page
@@ -102,6 +106,13 @@ class _PageReader:
 
     def close(self) -> None:
         self._parser.close()
+
+    def _check_root(self, root: ElementTree.Element) -> None:
+        if _local(root.tag) != "mediawiki":
+            raise BadSource(
+                f"{self._path} is XML, but no MediaWiki export: it opens with <{_local(root.tag)}>, not <mediawiki>: "
+                "take one from dumps.wikimedia.org or from a wiki's Special:Export page"
+            )
 
     def _page(self, element: ElementTree.Element, read_bytes: int) -> Page:
         revision, wikitext = self._revision
@@ -115,15 +126,6 @@ class _PageReader:
             wikitext=wikitext,
             read_bytes=read_bytes,
         )
-
-
-def _checked_root(root: ElementTree.Element) -> ElementTree.Element:
-    if _local(root.tag) != "mediawiki":
-        raise BadSource(
-            f"this XML is not a MediaWiki export: it starts with <{_local(root.tag)}>, not <mediawiki>; "
-            "take one from dumps.wikimedia.org or from a wiki's Special:Export page"
-        )
-    return root
 
 
 def _local(tag: str) -> str:

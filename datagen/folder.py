@@ -15,15 +15,16 @@ BLOCKS = (
     re.compile(r"<!--.*?-->", re.DOTALL),
     re.compile(r"^#{1,6}\s.*$", re.MULTILINE),
     re.compile(r"^[^\n]+\n(?:={3,}|-{3,})\s*$", re.MULTILINE),
-    re.compile(r"^\s*\|.*$", re.MULTILINE),
-    re.compile(r"^\s*(?:[-*_]\s*){3,}$", re.MULTILINE),
+    re.compile(r"^[ \t]*\|.*$", re.MULTILINE),
+    re.compile(r"^[ \t]*(?:[-*_][ \t]*){3,}$", re.MULTILINE),
     re.compile(r"^\[[^\]]+\]:\s.*$", re.MULTILINE),
 )
+LIST_ITEM = re.compile(r"^[ \t]*(?:[-*+]|\d+[.)])[ \t]", re.MULTILINE)
 MARKS = (
     (re.compile(r"!\[[^\]]*\]\([^)]*\)"), ""),
     (re.compile(r"\[([^\]]*)\]\([^)]*\)"), r"\1"),
-    (re.compile(r"^\s*(?:>\s?)+", re.MULTILINE), ""),
-    (re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+", re.MULTILINE), ""),
+    (re.compile(r"^[ \t]*(?:>[ \t]?)+", re.MULTILINE), ""),
+    (re.compile(r"^[ \t]*(?:[-*+]|\d+[.)])[ \t]+", re.MULTILINE), ""),
     (re.compile(r"(\*\*\*|\*\*|\*|__|`)(?=\S)(.+?)(?<=\S)\1"), r"\2"),
 )
 
@@ -62,7 +63,7 @@ def plain(markdown: str) -> str:
     """Markdown's prose without its marks; headings, code, tables and rules go. Each list item is a paragraph."""
     for block in BLOCKS:
         markdown = block.sub("", markdown)
-    markdown = re.sub(r"^(?=\s*(?:[-*+]|\d+[.)])\s)", "\n", markdown, flags=re.MULTILINE)
+    markdown = LIST_ITEM.sub(r"\n\g<0>", markdown)
     for mark, kept in MARKS:
         markdown = mark.sub(kept, markdown)
     return markdown

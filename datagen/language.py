@@ -1,38 +1,49 @@
-"""Is an article in English? A guard on the whole article; answers and questions have guards of their own.
+"""Is an article in English? A guard on the whole article; questions and answers have guards of their own.
 
-Two rules, cheapest first: most letters are Latin; among ten languages lingua finds English the likeliest. lingua with
-English and Chinese alone is a vote by script, which takes French for English.
+Two rules: most letters are Latin; the small words of English are there, or lingua finds English the likeliest of ten
+languages. Measured on 98 articles of enwiki-106 and the bundled 66: their share of small words is 0.118 or more, that
+of Dutch, Danish, German, French and Polish prose 0.081 or less. lingua alone took plain English for Dutch, and lingua
+with English and Chinese only is a vote by script, which takes French for English.
 """
 
 import functools
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-MAX_LETTERS = 2_000  # enough to be sure of, cheap enough to ask of every article
+SMALL_WORDS = frozenset((
+    "the", "of", "and", "to", "was", "were", "by", "with", "that", "from", "which", "has", "had", "his", "its",
+    "this", "their", "are", "been", "have", "an", "be", "they", "at", "but",
+))  # fmt: skip
+ENOUGH = 0.1  # of all words
+MAX_LETTERS = 2_000  # of an article, for lingua
 OTHERS = ("CHINESE", "FRENCH", "GERMAN", "SPANISH", "ITALIAN", "DUTCH", "PORTUGUESE", "POLISH", "RUSSIAN")
 
 
+def why_not_latin(sentences: Sequence[str]) -> str | None:
+    """None when at least half of the letters are Latin (or there is none), else a reason."""
+    letters = [character for sentence in sentences for character in sentence if character.isalpha()]
+    latin = sum(letter.isascii() or "LATIN" in unicodedata.name(letter, "") for letter in letters)
+    return f"{len(letters) - latin:,} of {len(letters):,} letters are not Latin" if 2 * latin < len(letters) else None
+
+
 def why_not_english(sentences: Sequence[str]) -> str | None:
-    """None for English, else a reason: what it seems to be instead."""
-    sample = spread(sentences)
-    letters = [character for character in sample if character.isalpha()]
-    latin = sum("LATIN" in unicodedata.name(letter, "") for letter in letters)
-    if 2 * latin < len(letters) or not letters:
-        return f"{len(letters) - latin} of {len(letters)} letters are not Latin"
-    found = _detector().detect_language_of(sample)
-    return None if found is not None and found.name == "ENGLISH" else f"it reads like {_name(found)}"
+    """None for English prose, else a reason: what it seems to be instead."""
+    words = [word for sentence in sentences for word in re.findall(r"[^\W\d_]+", sentence.lower())]
+    small = sum(word in SMALL_WORDS for word in words)
+    if words and small >= ENOUGH * len(words):
+        return None
+    found = _detector().detect_language_of(spread(sentences))
+    if found is not None and found.name == "ENGLISH":
+        return None
+    return f"it reads like {'no language we know' if found is None else found.name.capitalize()}"
 
 
 def spread(sentences: Sequence[str]) -> str:
-    """At most MAX_LETTERS characters of whole sentences, taken evenly from all over an article."""
+    """About MAX_LETTERS characters of whole sentences, taken evenly from all over an article."""
     total = sum(len(sentence) for sentence in sentences)
-    every = max(1, -(-total // MAX_LETTERS))
-    return " ".join(sentences[::every])
-
-
-def _name(language: Any) -> str:
-    return "no language we know" if language is None else str(language.name).capitalize()
+    return " ".join(sentences[:: max(1, total // MAX_LETTERS)])
 
 
 @functools.cache

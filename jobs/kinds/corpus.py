@@ -6,10 +6,14 @@ Resumes: each article is one transaction, and a source that is finished is not r
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datagen.dump import BadSource
 from datagen.factory import BadFactory
 from jobs.contract import BadArgs, HomePath, InputPath, Run
+
+if TYPE_CHECKING:
+    from datagen.sources import Settings
 
 LANE = "cpu"
 FACTORY = HomePath("factory.db")
@@ -39,33 +43,39 @@ class Args:
 
 
 def check(args: Args, home: Path) -> None:
-    from datagen.corpus import check_source
+    from datagen import sources
 
     try:
-        check_source(_source(args))
+        sources.check(_settings(args))
     except BadSource as error:
         raise BadArgs(str(error)) from error
 
 
 def run(args: Args, job: Run, prepared: object = None) -> None:
-    from datagen.corpus import Settings, collect
+    from datagen.corpus import collect
     from datagen.factory import open_factory
 
-    settings = Settings(
-        _source(args), args.titles, args.category, args.limit, args.snippet_sentences, args.stride, args.min_words
-    )
     try:
-        job.path(args.factory).parent.mkdir(parents=True, exist_ok=True)
         with closing(open_factory(job.path(args.factory))) as db:
-            for at in collect(db, settings):
-                job.progress(at.done, at.total, at.unit, articles=at.counts.articles, snippets=at.counts.snippets)
+            for now in collect(db, _settings(args)):
+                at, counts = now.position, now.counts
+                job.progress(at.done, at.total, at.unit, articles=counts.articles, snippets=counts.snippets)
                 job.stop_if_asked()
-            job.note(at.counts.summary())
+            job.note(counts.summary())
     except (BadSource, BadFactory) as error:
         raise BadArgs(str(error)) from error
 
 
-def _source(args: Args) -> Path:
+def _settings(args: Args) -> "Settings":
     from datagen.sample import FOLDER
+    from datagen.sources import Settings
 
-    return FOLDER if args.source is None else Path(args.source)
+    return Settings(
+        source=FOLDER if args.source is None else Path(args.source),
+        titles=args.titles,
+        category=args.category,
+        limit=args.limit,
+        snippet_sentences=args.snippet_sentences,
+        stride=args.stride,
+        min_words=args.min_words,
+    )
