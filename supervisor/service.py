@@ -18,6 +18,7 @@ from supervisor.home import Home
 
 NAME = "neverrest.service"
 UNIT = Path("/etc/systemd/system") / NAME
+WANTED = UNIT.parent / "multi-user.target.wants" / NAME  # the link that `enable` makes
 TEMPLATE = Path(__file__).with_name(NAME)
 BOOTED = Path("/run/systemd/system")  # sd_booted(3): this folder is there where systemd is PID 1
 SETTLE_S = 30  # beyond grace_s and reclaim_s: jobd's own time to sweep and to write down how it ended
@@ -93,8 +94,9 @@ def fill(home: Home, account: pwd.struct_passwd) -> str:
     for told in (path, jobd):
         _require_plain(told)
     _require_place(path)
-    if "$" in str(jobd):  # systemd expands $ in arguments only: there is no way to write it in a program's path
-        raise Refused(f"systemd can't start a program from a path with a $: {str(jobd)!r}. Make the venv elsewhere")
+    if wrong := set(str(jobd)) & set("\"'\\$"):
+        odd = " ".join(sorted(wrong))
+        raise Refused(f"systemd starts no program from a path with {odd}: {str(jobd)!r}. Make the venv elsewhere")
     options = settings.read(path)
     words = {
         "USER": account.pw_name,
@@ -169,9 +171,7 @@ def _require_systemd() -> None:
 def _require_root(home: Home, what: str, user: str | None) -> None:
     if os.geteuid() == 0:
         return
-    jobctl = [str(beside_python("jobctl")), "-C", str(home.path), "service", what]
-    told = ["--user", user] if user is not None else []
-    raise Refused(f"only root may change services. Say: {shlex.join(['sudo', *jobctl, *told])}")
+    raise Refused(f"only root may change services. Say: {as_root(home, what, user)}")
 
 
 def _require_ours(home: Home) -> None:
@@ -179,7 +179,7 @@ def _require_ours(home: Home) -> None:
     if other is not None and other != home.path.resolve():
         raise Refused(
             f"{NAME} already serves {other}, and one machine has one. To take it out first: "
-            f"{shlex.join(['sudo', str(beside_python('jobctl')), '-C', str(other), 'service', 'uninstall'])}"
+            f"{as_root(Home(other), 'uninstall')}"
         )
 
 
@@ -229,13 +229,28 @@ def _writable(path: Path) -> bool:
 # ── systemd ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def as_root(home: Home, what: str, user: str | None = None) -> str:
+    """The command that installs or uninstalls, as a person would type it."""
+    words = ["sudo", str(beside_python("jobctl")), "-C", str(home.path), "service", what]
+    return shlex.join(words + (["--user", user] if user is not None else []))
+
+
 def served_home() -> Path | None:
-    """The home that the installed unit serves, or None."""
+    """The home that the installed unit serves; None when none is installed."""
+    return Path(found) if (found := _installed("WorkingDirectory")) is not None else None
+
+
+def served_as() -> str | None:
+    """The account of the installed unit."""
+    return _installed("User")
+
+
+def _installed(name: str) -> str | None:
     try:
-        found = re.search("^WorkingDirectory=(.*)$", UNIT.read_text(), re.MULTILINE)
+        found = re.search(f"^{name}=(.*)$", UNIT.read_text(), re.MULTILINE)
     except FileNotFoundError:
         return None
-    return Path(found[1].replace("%%", "%")) if found else None
+    return found[1].replace("%%", "%") if found else None
 
 
 def is_active() -> bool:
