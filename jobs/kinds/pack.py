@@ -1,9 +1,11 @@
 """Pack a factory's records into contexts to train on, split by article. Goes on from its journal."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from jobs.contract import BadArgs, HomePath, Run, Unfinished
+from datagen import files
+from jobs.contract import BadArgs, HomePath, Run, Unfinished, inside
 
 LANE = "cpu"
 PLACE = "packs"
@@ -35,6 +37,17 @@ class Args:
             raise BadArgs(f"pack takes val_articles between 0 and 1, a share of the articles, not {self.val_articles}")
         if Path(self.out).parts[:-1] != (PLACE,):
             raise BadArgs(f"out={str(self.out)!r} is no place for a pack: take {PLACE}/ and a name")
+
+
+def check(args: Args, home: Path) -> None:
+    """Refuse to queue what would change a finished pack."""
+    folder = inside(home, args.out)
+    if not files.is_complete(folder):
+        return
+    config = files.read_manifest(folder).get("config", {})
+    asked = json.loads(json.dumps(asdict(args)))
+    if changed := [f"{name}={value!r}" for name, value in config.items() if asked.get(name) != value]:
+        raise BadArgs(f"{args.out} is there already, made with {', '.join(changed)}: give another name as out")
 
 
 def run(args: Args, job: Run, prepared: object = None) -> None:

@@ -1,9 +1,11 @@
 """Train a tokenizer on a factory's text: years, months and terms as single tokens, a report beside smaller ones."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from jobs.contract import BadArgs, HomePath, Run, Unfinished
+from datagen import files
+from jobs.contract import BadArgs, HomePath, Run, Unfinished, inside
 
 LANE = "cpu"
 PLACE = "tokenizers"
@@ -39,6 +41,17 @@ class Args:
         for term in self.terms:
             if not term or term != term.strip() or not term.isprintable() or "▁" in term or term.startswith("<|"):
                 raise BadArgs(f"{term!r} can't be a term: take words, without tags, line breaks or spaces at the ends")
+
+
+def check(args: Args, home: Path) -> None:
+    """Refuse to queue what would change a finished tokenizer."""
+    folder = inside(home, args.out)
+    if not files.is_complete(folder):
+        return
+    config = files.read_manifest(folder).get("config", {})
+    asked = json.loads(json.dumps(asdict(args)))
+    if changed := [f"{name}={value!r}" for name, value in config.items() if asked.get(name) != value]:
+        raise BadArgs(f"{args.out} is there already, made with {', '.join(changed)}: give another name as out")
 
 
 def run(args: Args, job: Run, prepared: object = None) -> None:

@@ -165,6 +165,14 @@ def test_bad_settings_are_refused_before_anything_is_queued(name: str, given: di
         kind.parse(name, given)
 
 
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_job_that_would_change_a_finished_folder_is_refused_before_it_is_queued(done: Path, name: str) -> None:
+    kind.check(name, kind.parse(name, SETTINGS[name]), done)
+    kind.check(name, kind.parse(name, SETTINGS[name] | {"seed": 4, "out": f"{name}s/another"}), done)
+    with pytest.raises(BadArgs, match=r"is there already, made with seed=0: give another name"):
+        kind.check(name, kind.parse(name, SETTINGS[name] | {"seed": 4}), done)
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "sentence"),
     [
