@@ -60,7 +60,7 @@ def finite_verb(clause: str) -> Verb | None:
         is_verb = word in AUXILIARIES or _is_past(word)
         by = word not in AUXILIARIES and follower and follower[0] in _AFTER_PARTICIPLE
         if is_verb and previous and previous.lower() not in _DETERMINERS and not by:
-            if is_participle(word) and _verb_follows(clause[match.start() + len(word) :]):
+            if is_participle(word) and verb_follows(clause[match.start() + len(word) :]):
                 return None  # "the hall called the Dome became ...": the first is a participle, the verb comes later
             return Verb(match.start(), match.start() + len(word), word)
         if token.endswith((",", ";", ":")):
@@ -69,7 +69,7 @@ def finite_verb(clause: str) -> Verb | None:
     return None
 
 
-def _verb_follows(rest: str) -> bool:
+def verb_follows(rest: str) -> bool:
     """Is there one more word like a finite verb, before anything that could start a clause for it?"""
     before = ""
     for token in rest.split():

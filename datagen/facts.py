@@ -27,6 +27,7 @@ PRONOUNS = frozenset(
 HOLES = re.compile(r"\(\s|\s\)|\(\)|,\s*,|\s,|\$ |''|\[|\]|\||\{|\}|=|<|>|…|\.\.\.|\?|_")
 CUT = re.compile(r"(?:[,;:]| [-–—]) ")
 _LIST_GOES_ON = re.compile(r"(?:and|or|[A-Z][\w’'-]*(?: [A-Z][\w’'-]*)*(?:,| and| or)) ?")
+_LED_PRONOUN = re.compile(r"[^,]*, (he|she|it|they|his|her|its|their|this|these|we|I)\b")
 UNFINISHED = re.compile(r"\b(?:the|a|an|of|in|on|at|to|and|or|by|for|with|from|between|both)$")
 
 
@@ -98,7 +99,7 @@ def unusable(sentence: str) -> str | None:
     """Why a sentence as a whole can't be asked about, or None."""
     parts = sentence.split()
     if not MIN_WORDS <= len(parts) <= MAX_WORDS:
-        return f"a sentence of {len(parts)} words: {MIN_WORDS} to {MAX_WORDS} can be asked about"
+        return f"too short or too long: {len(parts)} words, {MIN_WORDS} to {MAX_WORDS} can be asked about"
     if not (sentence[0].isupper() or sentence[0].isdigit()) or sentence[-1] != ".":
         return "not a whole sentence"
     if HOLES.search(sentence):
@@ -107,6 +108,8 @@ def unusable(sentence: str) -> str | None:
         return "an open quote or bracket"
     if parts[0].lower().rstrip(",") in PRONOUNS:
         return f"begins with {parts[0]!r}: whom it means stands elsewhere"
+    if led := _LED_PRONOUN.match(sentence):
+        return f"its subject is {led[1]!r}: whom it means stands elsewhere"
     return None if has_verb(sentence) else "has no verb of its own"
 
 

@@ -37,7 +37,7 @@ _PLURALS = (
 _NOT_ADJECTIVES = words("of in and or to the at by on for from that were was had with as after before during against")
 _ADJECTIVES = rf"(?:(?!(?:{'|'.join(_NOT_ADJECTIVES)}) )[A-Za-z][\w-]* ){{0,3}}?"
 NUMBER = re.compile(
-    rf"(?<![\w$£€.,/:°+-])(?P<value>(?:{_DIGITS})(?: (?:million|billion|thousand))?|\b(?:{'|'.join(NUMBERS)})\b)"
+    rf"(?<![\w$£€.,/:°+(-])(?P<value>(?:{_DIGITS})(?: (?:million|billion|thousand))?|\b(?:{'|'.join(NUMBERS)})\b)"
     rf" (?P<unit>{_ADJECTIVES}(?:{_PLURALS}|(?![A-Za-z-]*(?:ss|us|is)\b)[a-z][a-z-]+s))(?![\w’'-])"
 )
 NOT_UNITS = frozenset(words("was is has as its this his hers theirs ours times others towards besides always perhaps"))
@@ -45,7 +45,7 @@ _BEFORE_NUMBER = re.compile(
     rf"(?:{CAPITAL}|[Nn]o\.|[Nn]umbers?|[Pp]age|[Tt]ype|[Rr]oute|[Pp]oint|first|last|next|other|the|these|those|all) $"
 )
 _QUANTIFIERS = frozenset(f"{word} " for word in words("About Some Around Nearly Over Almost Approximately Only"))
-_BETWEEN = re.compile(r"(?:between|from) $|(?:\d|and|to|or) $")
+_BETWEEN = re.compile(r"(?:between|from) $|(?:\d|and|to|or) $|\d [a-z]+,? $")  # "6 feet 4 inches"
 _LEADS = (
     "in at near to from into on toward towards outside around through across off of "
     "reached left captured entered invaded occupied liberated"

@@ -242,7 +242,7 @@ def _do(db: sqlite3.Connection, item: sqlite3.Row, looker: Looker) -> _Made:
             (
                 *(item["id"], item["snippet_id"], article_id, item["prompt"]),
                 *(draft.fact, draft.phrasing, draft.role, draft.question, draft.answer),
-                Reference(draft.answer, draft.alternatives, draft.source).to_json(),
+                _reference(draft).to_json(),
                 work.choice.seed,
             )
             for draft in kept
@@ -254,6 +254,11 @@ def _do(db: sqlite3.Connection, item: sqlite3.Row, looker: Looker) -> _Made:
     )
     db.execute("update item set finished_at = ? where id = ?", (time.time(), item["id"]))
     return _Made(len(kept), len(dropped))
+
+
+def _reference(draft: Draft) -> Reference:
+    """What an answer is judged against. Q-PT is never judged; its answer is long, so it is not kept twice."""
+    return Reference(draft.answer if draft.fact else "", draft.alternatives, draft.source)
 
 
 def _asked(db: sqlite3.Connection) -> Callable[[str], bool]:

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 MAX_PHRASE_SHARE = 0.16  # of an answer's words; after Gopher's 4-gram rule, table A1, arXiv:2112.11446
 WORDS_OF_ANSWER = {  # family -> fewest, most
@@ -43,6 +43,12 @@ class Pair(NamedTuple):
 
 
 Guard = Callable[[Pair], str | None]
+T = TypeVar("T")
+
+
+@functools.lru_cache(maxsize=8192)  # the same few answers come back in every phrasing, and some are long
+def _of_answer(look: Callable[[str], T], answer: str) -> T:
+    return look(answer)
 
 
 def no_empty_side(pair: Pair) -> str | None:
@@ -54,17 +60,26 @@ def no_empty_side(pair: Pair) -> str | None:
 
 def no_tags(pair: Pair) -> str | None:
     """Refuse chat tags and control characters: in training text they would end or open a turn."""
-    found = TAG.search(pair.question) or TAG.search(pair.answer)
-    return f"holds {found[0]!r}" if found else None
+    found = _tag(pair.question) or _of_answer(_tag, pair.answer)
+    return f"holds {found!r}" if found else None
+
+
+def _tag(text: str) -> str | None:
+    found = TAG.search(text)
+    return found[0] if found else None
 
 
 def fitting_length(pair: Pair) -> str | None:
     fewest, most = WORDS_OF_ANSWER[pair.family]
-    num = len(pair.answer.split())
+    num = _of_answer(_num_words, pair.answer)
     if not fewest <= num <= most:
         return f"an answer of {num} words, {pair.family} takes {fewest} to {most}"
     num = len(pair.question.split())
     return f"a question of {num} words, more than {MAX_QUESTION_WORDS}" if num > MAX_QUESTION_WORDS else None
+
+
+def _num_words(text: str) -> int:
+    return len(text.split())
 
 
 def no_question_in_answer(pair: Pair) -> str | None:
@@ -75,8 +90,10 @@ def no_answer_in_question(pair: Pair) -> str | None:
     """Refuse a question that gives its answer away, except where the answer is one of those offered."""
     if pair.family in OFFERS_ITS_ANSWER:
         return None
-    told = re.search(rf"(?<!\w){re.escape(pair.answer.lower())}(?!\w)", pair.question.lower())
-    return f"the question says {pair.answer!r}" if told else None
+    answer, question = pair.answer.lower(), pair.question.lower()
+    if answer in question and re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", question):
+        return f"the question says {pair.answer!r}"
+    return None
 
 
 def no_wordless_answer(pair: Pair) -> str | None:
@@ -99,7 +116,7 @@ def no_stuck_answer(pair: Pair) -> str | None:
 
 def no_foreign_script(pair: Pair) -> str | None:
     """Refuse Chinese, Japanese or Korean script, full-width marks too, that does not stand so in the source."""
-    for run in FOREIGN.findall(f"{pair.question}\n{pair.answer}"):
+    for run in [*FOREIGN.findall(pair.question), *_of_answer(FOREIGN.findall, pair.answer)]:
         if run not in pair.source:
             return f"{run!r} is not in the source"
     return None
@@ -120,7 +137,7 @@ def english_by_lingua(pair: Pair) -> str | None:
     """The compatibility rule. An answer without letters but with a digit is exempt: lingua has no vote on it."""
     if not LETTER.search(pair.answer) and any(character.isdigit() for character in pair.answer):
         return None
-    confidence = _english(pair.answer)
+    confidence = _of_answer(_english, pair.answer)
     return None if confidence == 1.0 else f"English with confidence {confidence:.2f}, not 1.0"
 
 
@@ -131,7 +148,6 @@ def _detector() -> Any:
     return LanguageDetectorBuilder.from_languages(Language.ENGLISH, Language.CHINESE).build()
 
 
-@functools.lru_cache(maxsize=4096)  # the same few answers come back in every phrasing
 def _english(text: str) -> float:
     from lingua import Language
 

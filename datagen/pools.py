@@ -15,6 +15,8 @@ from datagen.phrasings import draw
 
 POOL_SIZE = 512  # values kept of each form
 MAX_TRIES = 64
+FAR_YEARS = 60
+_YEAR = re.compile(r"\d{4}")
 
 
 @dataclass
@@ -54,10 +56,16 @@ class Pools:
         """
         values = self._values.get((fact.kind, fact.form), ())
         start = draw(*parts) % max(len(values), 1)
+        far = []
         for offset in range(min(len(values), MAX_TRIES)):
             value = values[(start + offset) % len(values)]
-            if not _may_be_right(value, fact, article):
+            if _may_be_right(value, fact, article):
+                continue
+            if _is_far(value, fact):
+                far.append(value)
+            else:
                 yield value
+        yield from far
 
     def some_wrong(self, fact: Fact, article: str, count: int, *parts: object) -> list[str] | None:
         """count different wrong values, or None where the corpus has too few."""
@@ -67,6 +75,14 @@ class Pools:
             if len(found) == count:
                 return found
         return None
+
+
+def _is_far(value: str, fact: Fact) -> bool:
+    """Is it a year so far off that anybody would see it is wrong? Such come last."""
+    if fact.kind != "date":
+        return False
+    one, other = _YEAR.search(value), _YEAR.search(fact.value)
+    return one is not None and other is not None and abs(int(one[0]) - int(other[0])) > FAR_YEARS
 
 
 def _may_be_right(value: str, fact: Fact, article: str) -> bool:

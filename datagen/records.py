@@ -32,7 +32,7 @@ class Reference:
     """What an answer is judged against.
 
     answer: the right one, as short as it can be. alternatives: the wrong ones that the question offered, or the
-    opposite of a true/false answer. source: the sentence it stands in.
+    opposite of a true/false answer. source: the sentence it stands in. All empty for qpt, which is never judged.
     """
 
     answer: str
@@ -40,7 +40,8 @@ class Reference:
     source: str = ""
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), ensure_ascii=False)
+        fields = {"answer": self.answer, "alternatives": self.alternatives, "source": self.source}
+        return json.dumps(fields, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> "Reference":

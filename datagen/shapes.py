@@ -7,7 +7,7 @@ did the battle begin"). Where the verb is outside the tables the direct form is 
 import re
 from typing import NamedTuple
 
-from datagen.english import BE, finite_verb, has_verb, invert, is_participle
+from datagen.english import AUXILIARIES, BASE_OF, BE, finite_verb, has_verb, invert, is_participle, verb_follows
 from datagen.features import Feature
 from datagen.names import Gazetteer
 from datagen.words import words
@@ -79,6 +79,12 @@ def _where(sentence: str, feature: Feature, gazetteer: Gazetteer) -> Shape | Non
     return _adjunct("where", _PLACE_LEAD, sentence, feature, gazetteer)
 
 
+def _is_reduced(clause: str, after: str) -> bool:
+    """'The plan approved on ____ called for more': what looks like the verb is a participle, the verb comes later."""
+    verb = finite_verb(clause)
+    return verb is not None and is_participle(verb.word) and verb_follows(f"x{after}")
+
+
 def _is_copula(clause: str) -> bool:
     """'The battle was a series of attacks': asked with where, it reads broken; 'the ship was sunk' does not."""
     verb = finite_verb(clause)
@@ -104,6 +110,8 @@ def _adjunct(wh: str, lead: re.Pattern[str], sentence: str, feature: Feature, ga
     else:
         head = sentence[: found.start()].rstrip(", ")
         clause = last_clause(head) if _GOES_ON.match(after) and not _GOVERNED.search(head) else None
+        if clause is not None and _is_reduced(clause, after):
+            return None
     if clause is None or (wh == "when" and _DATE_LIKE.search(clause)) or _SECOND_CLAUSE.search(clause):
         return None
     if (wh == "where" and _is_copula(clause)) or _IN_A_LIST.match(after):
@@ -115,11 +123,20 @@ def _adjunct(wh: str, lead: re.Pattern[str], sentence: str, feature: Feature, ga
 
 def first_clause(text: str) -> str | None:
     """The main clause that text begins with, up to where the next one starts. None when it has no sure verb."""
-    for end in [*_CLAUSE_END.finditer(text)]:
+    for end in _CLAUSE_END.finditer(text):
         clause = text[: end.start()].rstrip(" .")
         if is_clause(clause):
-            return clause
+            return _first_of_two(clause)
     return None
+
+
+def _first_of_two(clause: str) -> str:
+    """'Lee surrendered and the war was over' -> 'Lee surrendered'."""
+    for joint in re.finditer(r" (?:and|but) ", clause):
+        first, second = clause[: joint.start()], clause[joint.end() :]
+        if is_clause(first) and (is_clause(second) or second.split()[0] in BASE_OF):
+            return first
+    return clause
 
 
 def last_clause(head: str) -> str | None:
@@ -147,6 +164,9 @@ def is_clause(text: str) -> bool:
     """Does it have a subject of its own and, surely found, its own verb?"""
     verb = finite_verb(text)
     if verb is None or verb.start == 0 or "," in text[: verb.start]:
+        return False
+    first = text.split()[0]
+    if first in AUXILIARIES or first in BASE_OF or ";" in text or ":" in text:
         return False
     return not _PRONOUN_FIRST.match(text) and not _ADJUNCT.match(text)
 

@@ -219,7 +219,7 @@ def test_every_record_holds_its_reference_and_every_reject_its_reason(db: sqlite
     for row in db.execute("select * from record"):
         reference = json.loads(row["reference"])
         assert set(reference) == {"answer", "alternatives", "source"}
-        assert reference["answer"] == row["answer"]
+        assert reference["answer"] == ("" if row["family"] == "qpt" else row["answer"])
     phases = {row[0] for row in db.execute("select distinct phase from reject where reason <> ''")}
     assert phases <= {"extract", "phrase", "guard"}
     assert {"extract", "phrase"} <= phases
