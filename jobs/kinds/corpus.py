@@ -60,7 +60,8 @@ def run(args: Args, job: Run, prepared: object = None) -> None:
             for now in collect(db, _settings(args)):
                 at, counts = now.position, now.counts
                 job.progress(at.done, at.total, at.unit, articles=counts.articles, snippets=counts.snippets)
-                job.stop_if_asked()
+                if not counts.finished:
+                    job.stop_if_asked()
             job.note(counts.summary())
     except (BadSource, BadFactory) as error:
         raise BadArgs(str(error)) from error
