@@ -242,7 +242,7 @@ class _Journal:
 
     def __init__(self, path: Path, names: Mapping[str, Any]) -> None:
         self.known: dict[tuple[str, str], Verdict] = {}
-        self.path, self.header = path, json.dumps(names, ensure_ascii=False)
+        self.path, self.header = path, json.dumps(names)
 
     def __enter__(self) -> "_Journal":
         kept = self._read()

@@ -113,11 +113,9 @@ def _unseen(group: Mapping[str, Any]) -> str:
 def _left_out(group: Mapping[str, Any]) -> str:
     if not group["unscored"]:
         return ""
-    low, high = group["worst_case"]
-    return (
-        f"\n{group['unscored']:,} more were not scored (neither pass nor fail): the rate would be {percent(low)} had "
-        f"all failed, {percent(high)} had all passed."
-    )
+    low, high = map(percent, group["worst_case"])
+    said = f"{group['unscored']:,} more were not scored (neither pass nor fail): "
+    return "\n" + textwrap.fill(f"{said}the rate would be {low} had all failed, {high} had all passed.", WIDTH)
 
 
 def _versus(report: Mapping[str, Any], group: str) -> Iterator[str]:

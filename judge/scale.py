@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from datagen.records import Question
@@ -11,6 +11,8 @@ from judge.names import QUALIFIERS, SORTS, TITLES, Name, same_name
 from judge.words import fold, holds_run, words
 
 Known = Mapping[str, Sequence[Name]]  # names by each of their words
+
+FEW_WORDS = 4  # of an answer without capitals that may all be one name
 
 NEGATION = re.compile(
     r"\b(?:not|never|neither|nor|cannot|without|false|wrong|incorrect|untrue|except|unlikely|rather than|instead of"
@@ -124,10 +126,13 @@ def _same_number(said: Number, need: Number) -> bool:
 
 
 def _caseless(said: str, known: Known) -> list[Fact]:
-    """The known names in a text without capitals (or of nothing else); the longest at each place."""
+    """The names in a text without capitals, or of nothing else: those that are known; a few words may all be one."""
     spoken = words(said)
     found = {name for word in set(spoken) for name in known.get(word, ()) if holds_run(spoken, name)}
     longest = [name for name in found if not any(name != other and holds_run(list(other), name) for other in found)]
+    if len(longest) < 2 and len(spoken) <= FEW_WORDS and len(said.title()) == len(said):
+        few = [fact for fact in extract(said.title()) if fact.kind == "name"]
+        return [replace(fact, text=said[fact.start : fact.end]) for fact in few]
     return [Fact("name", name, " ".join(name), _place(said, name), len(said)) for name in sorted(longest)]
 
 

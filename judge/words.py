@@ -97,7 +97,7 @@ def fold(word: str) -> str:
     """A word without case and accents: 'Besançon' is 'besancon'."""
     if word.isascii():
         return word.lower()
-    letters = unicodedata.normalize("NFKD", word.casefold())
+    letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", word).casefold())
     return "".join(letter for letter in letters if not unicodedata.combining(letter))
 
 
