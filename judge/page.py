@@ -121,7 +121,7 @@ def _left_out(group: Mapping[str, Any]) -> str:
 def _versus(report: Mapping[str, Any], group: str) -> Iterator[str]:
     lines = [_against(name, v) for name, v in report["groups"][group]["versus"].items() if v["n"]]
     if group == SEEN and report["note"]:
-        lines.append(f"- {plain(report['note'])}")
+        lines.append(_bullet(plain(report["note"])))
     if lines:
         yield "\n".join(lines)
 
@@ -132,8 +132,9 @@ def _against(name: str, v: Mapping[str, Any]) -> str:
     visible, undecided = v["smallest_visible"], v["words"] in ("no difference", "cannot tell")
     eye = f"; so many questions show differences from {100 * visible:.1f} points up" if visible and undecided else ""
     low, high = (f"{100 * v[side]:+.1f}" for side in ("low", "high"))
-    said = f"against {spoken(name)}: {100 * v['difference']:+.1f} points ({low} to {high}, {p}): **{words}**{eye}"
-    return textwrap.fill(said, WIDTH, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
+    return _bullet(
+        f"against {spoken(name)}: {100 * v['difference']:+.1f} points ({low} to {high}, {p}): **{words}**{eye}"
+    )
 
 
 def spoken(name: str) -> str:
@@ -200,21 +201,25 @@ def _quoted(verdict: Verdict, question: Question) -> str:
 
 
 def _how(report: Mapping[str, Any]) -> Iterator[str]:
-    unstopped = f"- {report['unstopped']:,} answers ran into the token limit before the model ended them."
     judge, made_at = report["judge"], time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(report["judged_at"]))
     count, missed = sum(1 for _ in canaries()), len(report["missed_canaries"])
-    yield "\n".join(
-        (
-            f"- Judge: {judge['name']}, version {judge['version']}, source {judge['sha256'][:12]}; {made_at}; "
-            f"pack {plain(report['pack'], 40)}.",
-            f"- Test answers with a known verdict, judged in this run: {count - missed} of {count} as they must be.",
-            "- An answer passes when it holds the dates, numbers and names of the reference and nothing of the",
-            "  same kind against them. It is strict: a true fact beside the point fails too.",
-            "- Intervals are Wilson's on the number of independent questions: an article's stand or fall together.",
-            "- Differences are paired by question and clustered by article; p is the sign-flip test.",
-            *([unstopped] if report["unstopped"] else []),
-        )
-    )
+    said = [
+        f"Judge: {judge['name']}, version {judge['version']}, source {judge['sha256'][:12]}; {made_at}; "
+        f"pack {plain(report['pack'], 40)}.",
+        f"Test answers with a known verdict, judged in this run: {count - missed} of {count} as they must be.",
+        "An answer passes when it holds the dates, numbers and names of the reference and nothing of the same kind "
+        "against them. It is strict: a true fact beside the point fails too.",
+        "Intervals are Wilson's, on the number of independent questions these are worth: the questions of an article "
+        "stand or fall together.",
+        "Differences are paired by question and clustered by article; p is the sign-flip test.",
+    ]
+    if report["unstopped"]:
+        said.append(f"{report['unstopped']:,} answers ran into the token limit before the model ended them.")
+    yield "\n".join(_bullet(sentence) for sentence in said)
+
+
+def _bullet(sentence: str) -> str:
+    return textwrap.fill(sentence, WIDTH, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _fenced(lines: "Iterator[str] | Sequence[str]") -> str:
