@@ -43,7 +43,9 @@ def testify():
 '''
 
 COMMAND = """
-import time
+import signal, time
+if {deaf}:  # it saves for long: whoever starts beside it is seen
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 testify()
 time.sleep({seconds})
 """
@@ -73,8 +75,9 @@ def add_job(tower: Tower, dice: random.Random, code: str, known: list[int]) -> i
     if known and dice.random() < 0.3:
         options += ["--after", dice.choice(known)]
     if dice.random() < 0.35:
-        return tower.add("sleep", *options, seconds=round(dice.uniform(0.0, 0.3), 2), tick_s=0.05)
-    script = code + COMMAND.format(seconds=round(dice.uniform(0.0, 0.2), 3))
+        return tower.add("sleep", *options, seconds=round(dice.uniform(0.0, 0.6), 2), tick_s=dice.choice((0.02, 0.6)))
+    deaf = dice.random() < 0.5
+    script = code + COMMAND.format(deaf=deaf, seconds=round(dice.uniform(0.0, 0.8 if deaf else 0.1), 3))
     return tower.add("command", *options, argv=(sys.executable, "-I", "-S", "-c", script))
 
 
