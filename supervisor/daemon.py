@@ -226,6 +226,8 @@ class Daemon:
         """The leader is gone. What it said last still counts; then its tree is swept."""
         if child.job.lane == "gpu" and child.claimed:
             self.gpu_free_at = time.time()
+        if self.draining:  # who told us may have told it too: it is not to blame
+            child.why = child.why or "the supervisor stops"
         self.note(child)
         child.kill_others_at = max(child.kill_others_at, time.monotonic())
         return self.sweep(child)

@@ -67,16 +67,16 @@ def wait_for_strays(
     """Wait until no process of an earlier supervisor is left: grace_s to save, then SIGKILL. False if told to leave."""
     kill_at = time.monotonic() + options.grace_s
     alarm_at = kill_at + options.reclaim_s
-    told: set[tuple[int, int]] = set()
+    told = False
     while left := strays(home, home_id, cgroups):
         now = time.monotonic()
         for process in left:
             if now >= kill_at:
                 process.kill(signal.SIGKILL)
-            elif (process.pid, process.started) not in told:
-                told.add((process.pid, process.started))
+            elif not told:  # whom they start from now on helps them to save: it must not hear of it
                 process.kill(signal.SIGTERM)
                 _say(f"waiting for process {process.pid} of an earlier supervisor to save")
+        told = True
         if now >= alarm_at:
             alarm_at = now + options.reclaim_s
             pids = ", ".join(str(process.pid) for process in left)

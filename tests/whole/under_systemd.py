@@ -18,10 +18,11 @@ HOME = Path("/srv/never rest, 100% \"of\" the $HOME 'x' back\\slash")  # whateve
 MARKS = Path("/srv/marks")  # what jobs write outside the home: a person's own folder
 JOBCTL = Path(sys.executable).with_name("jobctl")
 TRAINER = """
-trap 'sleep 2; echo saved >> /srv/marks/trainer; exit 75' TERM
+trap 'sleep 0.2; sleep 2; echo saved >> /srv/marks/trainer; exit 75' TERM
 echo began >> /srv/marks/trainer
 while :; do sleep 0.05; done
-"""  # a program of the user's own, that needs two seconds to save
+"""  # a program of the user's own, that needs two seconds to save; what it starts while systemd still looks for
+# processes to tell (the 0.2 s) is told as well
 
 Found = TypeVar("Found")
 
@@ -34,6 +35,7 @@ def first() -> None:
     children_save_when_only_jobd_is_killed()
     everything_killed_at_once()
     stop_lets_jobs_save_and_blames_nobody()
+    a_signal_to_everybody_blames_nobody()
     a_hung_jobd_is_replaced()
     other_home_refused()
     remember()
@@ -106,7 +108,7 @@ def children_save_when_only_jobd_is_killed() -> None:
     done, gone, began = slept(), child(1), time.monotonic()
     os.kill(jobd(), signal.SIGKILL)
     wait("the trainer to save", lambda: times("saved") == 1)
-    assert time.monotonic() - began >= 2, "a second SIGTERM ended what the trainer had started in order to save"
+    assert time.monotonic() - began >= 2, "it had no time to save"
     assert not Path(f"/proc/{gone}").exists(), "the first child outlived its supervisor"
     took_s = running(1, attempt=2)
     running(2, attempt=2)
@@ -130,7 +132,7 @@ def stop_lets_jobs_save_and_blames_nobody() -> None:
     sh("systemctl", "stop", "neverrest")
     took_s = time.monotonic() - began
     assert times("saved") == saved + 1
-    assert 2 <= took_s < 10, took_s
+    assert 2.2 <= took_s < 10, took_s  # all of it: a second SIGTERM would end what the trainer started to save
     assert [job(n)["state"] for n in (1, 2, 3)] == ["queued"] * 3
     assert failures() == [0, 0, 0], "who was told to leave is not to blame"
     assert events(1)[-1] == ("queued", "the supervisor stops"), events(1)
@@ -140,16 +142,24 @@ def stop_lets_jobs_save_and_blames_nobody() -> None:
     print(f"systemctl stop: {took_s:.1f} s, everybody saved")
 
 
+def a_signal_to_everybody_blames_nobody() -> None:
+    """`systemctl kill` tells jobd and children at once: one that dies before jobd has told it died of that."""
+    sh("systemctl", "kill", "neverrest")
+    running(1, attempt=5)
+    running(2, attempt=5)
+    assert failures() == [0, 0, 0], [job(n)["error"] for n in (1, 2, 3)]
+
+
 def a_hung_jobd_is_replaced() -> None:
     short = drop_in("short", "WatchdogSec=4\nTimeoutAbortSec=6")
     sh("systemctl", "restart", "neverrest")
-    running(1, attempt=5)
-    running(2, attempt=5)
+    running(1, attempt=6)
+    running(2, attempt=6)
     saved, stopped = times("saved"), jobd()
     os.kill(stopped, signal.SIGSTOP)  # the watchdog's SIGCONT wakes it: it leaves by itself
     wait("the watchdog", lambda: jobd() not in (0, stopped), limit_s=30)
-    running(1, attempt=6)
-    running(2, attempt=6)
+    running(1, attempt=7)
+    running(2, attempt=7)
     assert times("saved") == saved + 1, "a hung supervisor must not cost its children their work"
     assert failures() == [0, 0, 0]
     assert "Watchdog timeout" in sh("journalctl", "-u", "neverrest", "--no-pager")
