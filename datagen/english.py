@@ -73,11 +73,7 @@ def verb_follows(rest: str) -> bool:
     """Is there one more word like a finite verb, before anything that could start a clause for it?"""
     before = ""
     for token in rest.split():
-        if (
-            before.endswith((",", ";", ":"))
-            or token in _SUBORDINATORS
-            or token in ("and", "but", "or", "to", "as", "than")
-        ):
+        if before.endswith((",", ";", ":")) or token in _SUBORDINATORS or token in ("and", "but", "or", "as", "than"):
             return False
         word = token.rstrip(",.;:")
         if (word in AUXILIARIES or _is_past(word)) and before.lower() not in _DETERMINERS and before:

@@ -32,7 +32,7 @@ DATE = re.compile("|".join(rf"(?P<{form}>(?<![\w.,/-])(?:{pattern}))(?![\w/%-]|[
 _DIGITS = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
 _PLURALS = (
     r"men|women|people|children|aircraft(?! [a-z]+s\b)|personnel|crew|metres|feet|percent|per cent|infantry"
-    r"|spacecraft|dead|km/h|km|mm|cm|mph"
+    r"|spacecraft|km/h|km|mm|cm|mph"
 )
 _NOT_ADJECTIVES = words("of in and or to the at by on for from that were was had with as after before during against")
 _ADJECTIVES = rf"(?:(?!(?:{'|'.join(_NOT_ADJECTIVES)}) )[A-Za-z][\w-]* ){{0,3}}?"

@@ -52,7 +52,7 @@ class Gazetteer:
     def lower_first(self, clause: str) -> str:
         """'The army marched' -> 'the army marched'; a clause that starts with a name stays as it is."""
         word = WORD.match(clause)
-        if word and word[0].lower() in self.common and word[0] not in PLACES:
+        if word and word[0].lower() in self.common and word[0] not in PLACES | TITLES:
             return clause[0].lower() + clause[1:]
         return clause
 

@@ -139,7 +139,7 @@ def _first_of_two(clause: str) -> str:
     return clause
 
 
-def last_clause(head: str) -> str | None:
+def last_clause(head: str, *, object_follows: bool = False) -> str | None:
     """The main clause that ends where the adjunct starts, without what leads up to it or a first of two verbs."""
     if ", " in head:
         lead, _, rest = head.rpartition(", ")
@@ -151,12 +151,27 @@ def last_clause(head: str) -> str | None:
         first_has_verb = verb.end <= len(head) - len(last) - len(" and ")
         starts_with_verb = finite_verb("x " + last)
         if first_has_verb and starts_with_verb is not None and starts_with_verb.start == 2:
+            if _may_be_passive_too(head[verb.start :], last, object_follows):
+                return None
             head = subject + last
         elif first_has_verb and is_clause(last) and len(last.split()) >= 3:
             head = last
     return head if is_clause(head) else None
 
 
+_NO_OBJECT = frozenset(words("in on at to by from with for as after before during under near into against over of"))
+
+
+def _may_be_passive_too(predicate: str, last: str, object_follows: bool) -> bool:
+    """'was knighted and promoted to general': 'promoted' may share the 'was'. With an object behind it, it does not."""
+    auxiliary, *rest = predicate.split()
+    verb, *behind = last.split()
+    if auxiliary not in AUXILIARIES or not any(is_participle(word) for word in rest[:2]) or not is_participle(verb):
+        return False
+    return (not behind and not object_follows) or (bool(behind) and behind[0] in _NO_OBJECT)
+
+
+_UNFINISHED = re.compile(r"\b(?:the|a|an|of|in|on|at|to|and|or|by|for|with|from|between|both)$")
 _PRONOUN_FIRST = re.compile(r"(?:he|she|it|they|his|her|its|their|this|these|that|those|who|which)\b", re.IGNORECASE)
 
 
@@ -166,7 +181,9 @@ def is_clause(text: str) -> bool:
     if verb is None or verb.start == 0 or "," in text[: verb.start]:
         return False
     first = text.split()[0]
-    if first in AUXILIARIES or first in BASE_OF or ";" in text or ":" in text:
+    if first in AUXILIARIES or first in BASE_OF or ";" in text or ":" in text or _UNFINISHED.search(text):
+        return False
+    if not re.search(r"[^\W\d]", text[: verb.start]):
         return False
     return not _PRONOUN_FIRST.match(text) and not _ADJUNCT.match(text)
 
@@ -210,7 +227,7 @@ def _how_many(sentence: str, feature: Feature, gazetteer: Gazetteer) -> Shape | 
         rest = first_clause("x" + after)
         verb = finite_verb(rest) if rest else None
         return Shape(f"{what} {rest[2:]}", f"{what} {rest[2:]}") if rest and verb and verb.start == 2 else None
-    clause = last_clause(head)
+    clause = last_clause(head, object_follows=True)
     verb = finite_verb(clause) if clause else None
     if clause is None or verb is None or verb.end != len(clause) or not _GOES_ON.match(after):
         return None
@@ -219,7 +236,7 @@ def _how_many(sentence: str, feature: Feature, gazetteer: Gazetteer) -> Shape | 
 
 def _how_many_object(what: str, clause: str, after: str, gazetteer: Gazetteer) -> Shape | None:
     """'The army lost ____ men in Crete.' -> 'how many men the army lost in Crete'."""
-    rest = re.split(r"[,;:.](?: |$)| and | but | when | while ", after)[0].rstrip()
+    rest = re.split(r"[,;:.](?: |$)| and | but | when | while | who | which | where ", after)[0].rstrip()
     clause = gazetteer.lower_first(clause) + rest
     inverted = invert(clause)
     return Shape(f"{what} {inverted}", f"{what} {clause}") if inverted and has_verb(clause) else None
