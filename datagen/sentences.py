@@ -21,7 +21,7 @@ RANKS = words(
     "cdre comm hptm oblt uffz fw ofw obstlt hon rev fr msgr dr prof mr mrs ms mx messrs mme mlle gov sen rep pres amb "
     "sec supt insp det lt-gen maj-gen brig-gen lt-col lt-cdr lt-cmdr vice-adm rear-adm m.sgt t.sgt s.sgt"
 )
-PLACES = words("st ste mt mts ft pt pte is cpe mtn")
+PLACES = words("st ste mt mts ft pt pte cpe mtn")
 UNITS = words("div bn btn regt rgt bde btty bty coy sq sqdn grp bat arty inf cav engr abn armd para pz pl bgde")
 # Before a number, and a sentence may well end with them otherwise.
 BEFORE_A_NUMBER = words("no nos nr vol vols fig figs chap sect art pp p approx ca c circa cf op viz est para ch ser")
@@ -39,11 +39,14 @@ OF_A_COUNTRY = re.compile(
 )
 TIME_OF_DAY = re.compile(r"\b[ap]\.m\.$")
 AFTER_A_TIME = re.compile(r"(?:(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day|[A-Z]{3,4}|(?:[A-Z][a-z]+ )+time)\b")
+INSIDE = re.compile(r"[A-Z]\.$")  # and no space: "U." of "U.S."
+MEASURED = re.compile(r"\d \S+$")
+ERA = re.compile(r"\b(?:B\.C\.(?:E\.)?|A\.D\.|C\.E\.|Ph\.D\.)$")
 INITIAL = re.compile(r"(?:^|[\s(\"“‘.-])[A-Z]\.$")
 BEFORE_AN_INITIAL = re.compile(r"(\S+) [(\"“‘]?[A-Z]\.$")
 LETTERED = words(  # "Company B." ends a sentence; "Dwight D." does not
-    "Company Battery Troop Squadron Group Army Plan Point Type Class Vitamin Hepatitis Section Part Model Mark Camp "
-    "Hill Beach Sector Appendix Annex Block Column Team Series Variant Stalag Oflag Programme Program and or"
+    "Company Battery Troop Squadron Group Army Plan Point Type Class Vitamin Hepatitis Section Part Model "
+    "Beach Sector Appendix Annex Block Column Team Series Variant Stalag Oflag Programme Program and or"
 )
 # A sentence often starts with one of these, a name never does.
 STARTERS = words(
@@ -55,48 +58,49 @@ STARTERS = words(
 OPENERS = "(\"'“‘[«"
 LAST_WORD = re.compile(r"\S+$")
 ENDS = re.compile(r"[.!?…。][\"'”’)\]»]*(?:\s*\[[^\[\]]{1,20}\])*$")
+DANGLING = re.compile(r"(?<=[.!?)]) [\"“‘(]\s*$")  # opens the next sentence
 GOES_ON = re.compile(r"[a-z,;:)\]%–—]")
 MARKS = re.compile(r"(?:\s*\[(?:\d{1,3}|[a-z]|(?:note|nb|n) \d{1,2}|citation needed)\])+")
 STARTER = "(?:" + "|".join(sorted(STARTERS)) + ") "
 MISSED = re.compile(  # cuts that sentencex leaves out: "500 m. It", "plan B. The", "Company C. Smoke"
     rf"(?P<end>\d (?:m|km|mi|ft|yd|mm|cm|kg|lb|oz|t|hp|kW|mph|kn|nmi|ha|in)\.(?= {STARTER})"
-    rf"| [A-Z]\.(?= {STARTER})"
+    rf"| [A-Z]\.(?= {STARTER})|[.!?]\)(?= {STARTER})"
     rf"|\b(?:{'|'.join(sorted(LETTERED - {'and', 'or'}))}) [A-Z]\.(?= [A-Z][a-z])) "
 )
 
 
 def split(paragraph: str) -> list[str]:
-    """The sentences of one paragraph, in order.
+    """The sentences of one paragraph, in order; each stands in it as it is, white space aside.
 
     paragraph: text whose line breaks mean nothing. A run of white space counts as one space; no text has no sentence.
     """
-    return list(repair(unrepaired(paragraph)))
+    return list(repair(pieces(paragraph)))
 
 
-def unrepaired(paragraph: str) -> list[str]:
-    """What sentencex alone makes of a paragraph: the baseline that the repair is measured against."""
+def pieces(paragraph: str) -> list[str]:
+    """What sentencex alone makes of a paragraph, white space included. The repair is measured against it."""
     from sentencex import segment
 
-    text = " ".join(paragraph.split())
-    return [sentence for piece in segment(LANGUAGE, text) if (sentence := piece.strip())]
+    return list(segment(LANGUAGE, " ".join(paragraph.split())))
 
 
 def repair(pieces: Iterable[str]) -> Iterator[str]:
     """Mend the cuts between a paragraph's pieces."""
     sentence = ""
     for piece in pieces:
-        if sentence and (marks := MARKS.match(piece)):
-            sentence += marks.group().strip() if piece[0] == "[" else marks.group()
-            piece = piece[marks.end() :].strip()
-        if not piece:
-            continue
-        if sentence and not is_wrong_cut(sentence, piece):
-            yield from cut_missed(sentence)
+        if sentence.strip() and (marks := MARKS.match(piece)):
+            sentence, piece = sentence + marks.group(), piece[marks.end() :]
+        if dangling := DANGLING.search(sentence):
+            sentence, piece = sentence[: dangling.start()], dangling.group().lstrip() + piece
+        before, after = sentence.strip(), piece.strip()
+        is_inside_a_word = sentence[-1:].isalnum() or (INSIDE.search(sentence) and piece[:1].isalpha())
+        if before and after and not is_inside_a_word and not is_wrong_cut(before, after):
+            yield from cut_missed(before)
             sentence = piece
         else:
-            sentence = f"{sentence} {piece}".strip()
-    if sentence:
-        yield from cut_missed(sentence)
+            sentence += piece
+    if sentence.strip():
+        yield from cut_missed(sentence.strip())
 
 
 def cut_missed(sentence: str) -> list[str]:
@@ -112,6 +116,8 @@ def is_wrong_cut(before: str, after: str) -> bool:
     first = after.lstrip(OPENERS)
     if last in NEVER_LAST:
         return True
+    if last in PLACES and MEASURED.search(before):
+        return False  # "2,413 ft." is no fort
     if last in RANKS or last in PLACES or last in UNITS:
         return is_name(first) or (last in UNITS and first[:1].isdigit())
     if last in BEFORE_A_NUMBER or last in MONTHS:
@@ -125,7 +131,7 @@ def is_wrong_cut(before: str, after: str) -> bool:
 
 def is_initial(before: str) -> bool:
     """Whether a text ends in a person's initial: 'Dwight D.', 'J. R.', but not 'Company B.' or 'plan B.'"""
-    if not INITIAL.search(before):
+    if not INITIAL.search(before) or ERA.search(before):
         return False
     previous = BEFORE_AN_INITIAL.search(before)
     if previous is None:

@@ -35,6 +35,7 @@ SPACES = re.compile(r"[ \t\u00a0\u2000-\u200a\u202f\u205f\u3000]+")
 INVISIBLE = re.compile(r"[\u200b-\u200f\u2060\ufeff\u00ad\u202a-\u202e]")
 LIST_MARKS = re.compile(r"^[*#:;]+\s*")
 SENTENCE_ENDS = re.compile(r"[.!?。！？][\"'”’)]*$")
+PROSE_WORDS = 6  # of a list's line; shorter ones are entries
 BRACKETS = re.compile(r"\s?\([^()]*\)")
 EMPTY_BRACKETS = re.compile(r"\s?(?:\(\s*[,;:–—-]*\s*\)|\[\s*\])")
 STRAY_IN_BRACKETS = re.compile(r"(?<=\()[\s,;:]+|[\s,;:]+(?=\))")
@@ -45,7 +46,7 @@ BEFORE_STOP = re.compile(r" +(?=[,.;:!?)](?:\s|$))")
 STARTS_INSIDE = re.compile(r"[(\"'“‘\[]*[a-z][a-z,]*\s")  # the rest of a formula's or a list's sentence
 HOLES = re.compile(
     HOLE + r"|\(\s|\s\)|\(\)|\[\]|(?<!\.)[,;:]\s?[,;.](?!\.)|\s[,;](?:\s|$)|[$£€¥](?=\s|[.,;)]|$)"
-    r"|\{\{|\}\}|\[\[|\]\]|\|\||<[a-z/]|https?://|&[a-z]+;|\bthumb\|"
+    r"|\{\{|\}\}|\[\[|\]\]|\|\||<[a-z/]|https?://|\bISBN\b|\bdoi:|&[a-z]+;|\bthumb\|"
     r"|\b(?:the|an|between|than)\s?[,.;](?:\s|$)"
 )
 
@@ -185,7 +186,8 @@ def _paragraphs(raw: str) -> list[str]:
             done.append([])
         elif marks := LIST_MARKS.match(stripped):
             item = stripped[marks.end() :]
-            done.extend([[item] if SENTENCE_ENDS.search(item) and " " in item else [], []])
+            is_prose = SENTENCE_ENDS.search(item) and len(item.split()) >= PROSE_WORDS
+            done.extend([[item] if is_prose else [], []])
         else:
             done[-1].append(stripped)
     return [" ".join(lines) for lines in done if lines]

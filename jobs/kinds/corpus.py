@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datagen.dump import BadSource
-from datagen.factory import BadFactory
 from jobs.contract import BadArgs, HomePath, InputPath, Run
 
 if TYPE_CHECKING:
@@ -43,17 +41,19 @@ class Args:
 
 
 def check(args: Args, home: Path) -> None:
-    from datagen import sources
+    from datagen.dump import BadSource
+    from datagen.sources import check as check_source
 
     try:
-        sources.check(_settings(args))
+        check_source(_settings(args))
     except BadSource as error:
         raise BadArgs(str(error)) from error
 
 
 def run(args: Args, job: Run, prepared: object = None) -> None:
     from datagen.corpus import collect
-    from datagen.factory import open_factory
+    from datagen.dump import BadSource
+    from datagen.factory import BadFactory, open_factory
 
     try:
         with closing(open_factory(job.path(args.factory))) as db:

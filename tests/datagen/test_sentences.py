@@ -83,6 +83,13 @@ The war was over... | Or so they thought.
 Was it over? | No! | It had only begun.
 On 6 June 1944, the 101st Abn. Div. Headquarters landed near Hiesville. | It was 1:30 a.m. | The sky was clear.
 He joined the 5th Cav. Regt. | The unit sailed in May.
+The peak is Mount Cheaha, at 2,413 ft. | Alabama's land is 22 million acres.
+The temple was built in the 4th century B.C. | Parts of a capital were found.
+China was a power until 1800 A.D. | Trade made it rich.
+The foreign policy was pro-U.S. and anti-war. | It changed in 1941.
+Mark E. Neely Jr. has argued so. | Others have not.
+He called it a defeat. | "We lost all our guns." | He resigned.
+The Bofors gun was made in Sweden. | (Many were made in the U.S. as well.) | It fired fast.
 The 7th Inf. Div. took Attu in May 1943. | The 27th Inf. Div. took Makin in Nov. 1943.
 """.strip().splitlines()
 
@@ -100,6 +107,10 @@ def cuts(pieces: list[str]) -> set[int]:
     return places
 
 
+def unrepaired(text: str) -> list[str]:
+    return [piece.strip() for piece in sentences.pieces(text) if piece.strip()]
+
+
 def f1(splitter) -> float:
     right = found = wanted = 0
     for expected in cases():
@@ -109,7 +120,7 @@ def f1(splitter) -> float:
 
 
 def test_the_repair_is_worth_its_lines():
-    plain, mended = f1(sentences.unrepaired), f1(sentences.split)
+    plain, mended = f1(unrepaired), f1(sentences.split)
     print(f"F1 on {len(cases())} cases: sentencex {plain:.3f}, repaired {mended:.3f}")
     assert len(cases()) >= 60
     assert mended >= 0.97
@@ -132,15 +143,14 @@ PROSE = st.lists(
 
 @given(PROSE)
 @settings(max_examples=400, deadline=None)
-def test_nothing_but_white_space_is_ever_lost(text):
-    assert "".join("".join(sentences.split(text)).split()) == "".join(text.split())
-
-
-@given(PROSE)
-@settings(max_examples=200, deadline=None)
-def test_a_sentence_is_one_line_that_starts_and_ends_in_a_character(text):
+def test_sentences_stand_in_their_paragraph_one_after_another_and_leave_nothing_but_white_space(text):
+    left = " ".join(text.split())
     for sentence in sentences.split(text):
-        assert sentence == " ".join(sentence.split()) != ""
+        left = left.lstrip()
+        assert sentence == sentence.strip() != ""
+        assert left.startswith(sentence)
+        left = left.removeprefix(sentence)
+    assert not left.strip()
 
 
 def test_nothing_has_no_sentence():
