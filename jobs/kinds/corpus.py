@@ -56,6 +56,7 @@ def run(args: Args, job: Run, prepared: object = None) -> None:
     from datagen.factory import BadFactory, open_factory
 
     try:
+        job.path(args.factory).parent.mkdir(parents=True, exist_ok=True)
         with closing(open_factory(job.path(args.factory))) as db:
             for now in collect(db, _settings(args)):
                 at, counts = now.position, now.counts
