@@ -26,6 +26,7 @@ from supervisor import gpu, ledger, notify, queue, recovery, settings, tree, ver
 from supervisor.child import Child, Phase
 from supervisor.errors import Refused, StaleAttempt
 from supervisor.home import Home
+from supervisor.notify import say
 from supervisor.queue import Job
 
 TICK_S = 2.0  # the safety net under the events: a lost doorbell costs this much, never a night
@@ -557,11 +558,6 @@ def free_memory_mib() -> int:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) >> 10
     return 0
-
-
-def say(text: str) -> None:
-    """One line to stderr: the journal, under systemd."""
-    print(f"jobd: {text}", file=sys.stderr, flush=True)
 
 
 def hold_home(home: Home) -> int:

@@ -1,7 +1,15 @@
-"""Tell systemd how we are (sd_notify). Silent where nobody listens."""
+"""What the supervisor says: lines for a person, and to systemd how it is (sd_notify)."""
 
 import os
 import socket
+
+
+def say(text: str) -> None:
+    """One line to stderr: the journal, under systemd. A full disk under it must not stop us."""
+    try:
+        os.write(2, f"jobd: {text}\n".encode(errors="replace"))
+    except OSError:
+        pass
 
 
 def is_service() -> bool:

@@ -7,7 +7,6 @@ last of them is gone.
 import json
 import signal
 import sqlite3
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from supervisor import notify, queue, tree, verdict
 from supervisor.db import transaction
 from supervisor.home import Home
+from supervisor.notify import say
 from supervisor.queue import Job
 from supervisor.settings import Settings
 
@@ -38,7 +38,7 @@ def recover(
     with transaction(db):
         for job in queue.running(db):
             state = take_back(db, home, job, rebooted, now)
-            _say(f"job {job.id} was running when the supervisor went: {state}")
+            say(f"job {job.id} was running when the supervisor went: {state}")
         queue.set_meta(db, "boot_id", boot_id)
         queue.set_meta(db, "lane_closed", "")
 
@@ -75,12 +75,12 @@ def wait_for_strays(
                 process.kill(signal.SIGKILL)
             elif not told:  # whom they start from now on helps them to save: it must not hear of it
                 process.kill(signal.SIGTERM)
-                _say(f"waiting for process {process.pid} of an earlier supervisor to save")
+                say(f"waiting for process {process.pid} of an earlier supervisor to save")
         told = True
         if now >= alarm_at:
             alarm_at = now + options.reclaim_s
             pids = ", ".join(str(process.pid) for process in left)
-            _say(f"ALARM: processes {pids} of an earlier supervisor can't be killed: nothing runs beside them")
+            say(f"ALARM: processes {pids} of an earlier supervisor can't be killed: nothing runs beside them")
         notify.systemd("WATCHDOG=1")
         if draining():
             return False
@@ -112,11 +112,7 @@ def _submit(db: sqlite3.Connection, home: Home, parent: Job, report: dict[str, A
     try:
         verdict.submit(db, parent, report, home.path)
     except verdict.CANT_BE_TAKEN as error:
-        _say(f"job {parent.id} submitted what can't be taken: {error}")
-
-
-def _say(text: str) -> None:
-    print(f"jobd: {text}", file=sys.stderr, flush=True)
+        say(f"job {parent.id} submitted what can't be taken: {error}")
 
 
 def _boot_id() -> str:
