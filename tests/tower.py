@@ -55,7 +55,7 @@ class Tower:
     # ── jobd ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def start(self, *options: str, env: Mapping[str, str] = os.environ) -> "subprocess.Popen[bytes]":
-        """Start jobd. What it says goes to jobd.out."""
+        """Start jobd."""
         with open(self.path / "jobd.out", "ab") as out:
             self.jobd = subprocess.Popen(
                 [sys.executable, "-P", "-m", "supervisor.daemon", "-C", str(self.path), *options],
