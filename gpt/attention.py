@@ -69,7 +69,7 @@ class Documents:
 
     @cached_property
     def buckets(self) -> list[Bucket]:
-        """The documents by rounded length: at most a quarter of a rectangle is padding, above 32 tokens."""
+        """The documents by rounded length: at most a fifth of a slot row is padding, or 7 slots."""
         by_length: dict[int, list[tuple[int, int]]] = {}
         for start, end in self.spans:
             by_length.setdefault(rounded(end - start), []).append((start, end))
@@ -77,12 +77,12 @@ class Documents:
 
 
 def rounded(length: int) -> int:
-    """The bucket a document of this length goes to: up to 32 a multiple of 8, then eight steps per doubling... of 1/4.
+    """The bucket a document of this length goes to: a multiple of 8, from 64 on one of four steps per doubling.
 
     >>> [rounded(n) for n in (1, 9, 33, 41, 65, 200, 1000)]
     [8, 16, 40, 48, 80, 224, 1024]
     """
-    step = max(8, 1 << (max(length - 1, 1).bit_length() - 3))
+    step = max(8, 1 << max(0, (length - 1).bit_length() - 3))
     return -(-length // step) * step
 
 

@@ -88,6 +88,7 @@ class TrainConfig:
     weight_decay: phases (from_epoch, value): 0.1, then 0.05 once two epochs are done.
     eval_contexts: val contexts per evaluation, spread over the split, always the same ones.
     checkpoint_every_s: also after this much time, for slow machines.
+    threads: of the CPU; None: as many as the process may use.
     """
 
     pack: Path
@@ -109,6 +110,7 @@ class TrainConfig:
     checkpoint_every: int = 200
     checkpoint_every_s: float = 300.0
     attention: str = "auto"
+    threads: int | None = None
     device: str = "cpu"
 
     def __post_init__(self) -> None:

@@ -80,7 +80,7 @@ class Trainer:
     ) -> None:
         self.config, self.workdir, self.pack = config, workdir, pack
         check_fits(config, pack)
-        use_all_cores()
+        use_threads(config.threads)
         self.device = torch.device(config.device)
         torch.manual_seed(config.seed)
         self.model = GPT(config.model, seed=config.seed)
@@ -106,8 +106,10 @@ class Trainer:
         config, number = self.config, self.step + 1
         batches = self._read_step()
         labels = sum(len(batch.labels_R) for batch in batches)
+        rng = self._rng()
         loss = self._accumulate(batches, labels, stop)
         if loss is None:
+            self._set_rng(rng)  # dropout may have drawn for the micro-batches that are dropped
             return None
         epoch = self.contexts_seen / self.pack.num_contexts("train")
         lr = learning_rate(config, number)
@@ -167,16 +169,22 @@ class Trainer:
         """A checkpoint of the last finished step, unless it is on the disk already."""
         if self.step in (0, self.saved_step):
             return
-        rng = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            rng["cuda"] = torch.cuda.get_rng_state(self.device)
         groups = {
             "model": dict(self.model.state_dict()),
             "optimizer": optim.optimizer_tensors(self.model, self.optimizer),
-            "rng": rng,
+            "rng": self._rng(),
         }
         checkpoint.save(self.workdir / "checkpoint", Checkpoint(self.step, groups, self._state()))
         self.saved_step, self.saved_at = self.step, time.monotonic()
+
+    def _rng(self) -> dict[str, Tensor]:
+        cuda = {"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {}
+        return {"cpu": torch.get_rng_state(), **cuda}
+
+    def _set_rng(self, rng: dict[str, Tensor]) -> None:
+        torch.set_rng_state(rng["cpu"])
+        if self.device.type == "cuda" and "cuda" in rng:
+            torch.cuda.set_rng_state(rng["cuda"], self.device)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -206,9 +214,7 @@ class Trainer:
             )
         self.model.load_state_dict(resume.groups["model"])
         optim.load_optimizer_tensors(self.model, self.optimizer, resume.groups["optimizer"])
-        torch.set_rng_state(resume.groups["rng"]["cpu"])
-        if self.device.type == "cuda" and "cuda" in resume.groups["rng"]:
-            torch.cuda.set_rng_state(resume.groups["rng"]["cuda"], self.device)
+        self._set_rng(resume.groups["rng"])
         self.step, self.tokens_seen = state["step"], state["tokens_seen"]
         self.contexts_seen, self.saved_step = state["contexts_seen"], state["step"]
 
@@ -250,7 +256,7 @@ def check_fits(config: TrainConfig, pack: Pack) -> None:
         )
 
 
-def use_all_cores() -> None:
-    """As many threads as this process may use, said aloud: resume is exact only with the same number."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+def use_threads(num: int | None) -> None:
+    """So many threads, or as many as this process may use. Said aloud: resume is exact only with the same number."""
+    torch.set_num_threads(num or len(os.sched_getaffinity(0)))
     torch.set_flush_denormal(True)

@@ -125,9 +125,9 @@ def ask(
 ) -> None:
     """Answer the questions, shortest first, a batch at a time, into the journal."""
     from gpt.sample import Sampling, generate_all
-    from gpt.train import use_all_cores
+    from gpt.train import use_threads
 
-    use_all_cores()
+    use_threads(None)
     prompts = [tokenizer.prompt(question.question) for question in questions]
     sampling = Sampling(max_new_tokens=args.max_new_tokens)
     for done in generate_all(model, prompts, sampling, stop_token=tokenizer.im_end, batch=args.batch):

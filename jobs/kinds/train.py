@@ -29,7 +29,7 @@ GPT_FIELDS = (
 )
 TRAIN_FIELDS = (
     *("steps", "micro_batch", "grad_accum", "lr", "min_lr", "warmup_steps", "decay", "eps", "grad_clip", "seed"),
-    *("eval_every", "eval_contexts", "checkpoint_every", "checkpoint_every_s", "attention"),
+    *("eval_every", "eval_contexts", "checkpoint_every", "checkpoint_every_s", "attention", "threads"),
 )
 
 
@@ -65,13 +65,14 @@ class Args:
     weight_decay_from_epoch: tuple[float, ...] = (0.0, 2.0)
     seed: int = 0
     attention: str = "auto"
+    threads: int | None = None  # of the CPU; none: all of them
     eval_every: int = 100
     eval_contexts: int = 32
     checkpoint_every: int = 200
     checkpoint_every_s: float = 300.0
     snapshot_every: int | None = None  # steps between models that are kept without a judgement
     judge_every: int | None = None  # steps between judged snapshots; the last step is judged too. none: no judging
-    judge_limit: int | None = None  # questions of each group while training; the last step answers them all
+    judge_limit: int | None = None  # questions of each group, the same ones every time; none: all
     draw_every_s: float = 60.0
 
     def __post_init__(self) -> None:
@@ -233,9 +234,8 @@ def queue_judging(args: Args, job: Run, model: dict[str, Any] | None) -> None:
     name, questions = model["name"], f"{args.pack}/questions.jsonl"
     untrained = f"{args.name}-{job.id}-untrained"
     key, baseline_key = f"train-{job.id}-{model['step']}", f"train-{job.id}-untrained"
-    limit = None if model["step"] == args.steps else args.judge_limit
-    asked = {"model": name, "questions": questions}
-    job.submit("answer", {**asked, "limit_per_group": limit}, key=f"{key}-answer", priority_above=1)
+    asked = {"model": name, "questions": questions, "limit_per_group": args.judge_limit}
+    job.submit("answer", asked, key=f"{key}-answer", priority_above=1)
     job.submit("answer", {**asked, "untrained": True, "out": untrained}, key=baseline_key, priority_above=1)
     job.submit(
         "judge",
