@@ -19,7 +19,6 @@ PLACE = re.compile(r"\b(?:in|at|near|to|from|of|on|off|towards?|into|over|across
 FORBIDDEN = re.compile(r"[^\x00-\x7fÀ-ɏ–—’‘“”°½]|\bTODO\b|[\[\]{}<>|]|  ")
 
 SLUGS = sample.slugs()
-WANTING = pytest.mark.xfail(reason="has two numbers beside its dates, a third is to be written")
 
 
 def body(slug: str) -> str:
@@ -42,9 +41,7 @@ def test_an_article_has_its_shape(slug):
     assert not FORBIDDEN.search(rest)
 
 
-@pytest.mark.parametrize(
-    "slug", [pytest.param(slug, marks=WANTING) if slug == "operation-torch" else slug for slug in SLUGS]
-)
+@pytest.mark.parametrize("slug", SLUGS)
 def test_an_article_has_dates_numbers_people_and_places(slug):
     text = body(slug)
     without_dates = DATE.sub("", text)
