@@ -1,0 +1,243 @@
+"""The gap between two short jobs: from the end of one to the start of the next, as the jobs themselves see it.
+
+    python -m bench.hand_over [--jobs 200] [--rounds 3] [--json FILE]
+
+In the same run, with the same program as the job: jobd; Debian's task-spooler (`apt-get install task-spooler`), which
+keeps its queue in memory; and a bare loop of one durable SQLite commit, fork and exec, which no queue that keeps its
+promises can beat. Rounds alternate, so that a busy machine is busy for all. Then what an idle jobd costs.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from supervisor import db as database
+from supervisor import queue, tree
+from supervisor.home import Home
+from supervisor.queue import NewJob
+
+WARM_UP = 3  # gaps left out: the first jobs meet cold caches
+IDLE_S = 5.0
+DEADLINE_S = 300.0
+
+SOURCE = r"""
+#include <fcntl.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+static long long now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+int main(int argc, char **argv) {
+    long long began = now();
+    char line[64];
+    int file = open(argv[1], O_WRONLY | O_APPEND | O_CREAT, 0600);
+    int size = snprintf(line, sizeof line, "%lld %lld\n", began, now());
+    return write(file, line, size) == size ? 0 : 1;
+}
+"""
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """Milliseconds from the end of a job to the start of the next."""
+
+    of: str
+    median_ms: float
+    p99_ms: float
+    fastest_ms: float
+    jobs: int
+
+
+@dataclass(frozen=True)
+class Idle:
+    """What a jobd with nothing to do costs."""
+
+    rss_mib: float
+    cpu_s_per_min: float
+
+
+def make_program(folder: Path) -> tuple[str, ...]:
+    """A job that writes when it began and ended to the file it is given: compiled where there is a C compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None:  # its own cost, some milliseconds, then counts as a gap, for all alike
+        return ("/bin/sh", "-c", 'now=$(date +%s%N); echo "$now $now" >> "$1"', "sh")
+    (folder / "stamp.c").write_text(SOURCE)
+    made = subprocess.run([compiler, "-O", "-static", "-o", folder / "stamp", folder / "stamp.c"], capture_output=True)
+    if made.returncode != 0:  # no static libc
+        subprocess.run([compiler, "-O", "-o", folder / "stamp", folder / "stamp.c"], check=True)
+    return (str(folder / "stamp"),)
+
+
+def measure(of: str, stamps: Path, jobs: int) -> Gaps:
+    """What the jobs wrote, as gaps."""
+    times = [tuple(map(int, line.split())) for line in stamps.read_text().splitlines()]
+    if len(times) != jobs:
+        raise RuntimeError(f"{of}: {len(times)} of {jobs} jobs ran")
+    gaps_ms = [(later[0] - sooner[1]) / 1e6 for sooner, later in itertools.pairwise(times)][WARM_UP:]
+    p99 = statistics.quantiles(gaps_ms, n=100)[98]
+    return Gaps(of, statistics.median(gaps_ms), p99, min(gaps_ms), jobs)
+
+
+def through_jobd(folder: Path, program: tuple[str, ...], jobs: int, *, cgroups: bool = True) -> Gaps:
+    """A queue filled first, then served by a jobd to its end."""
+    stamps = folder / "stamps"
+    home = make_home(folder, cgroups=cgroups)
+    args = {"argv": [*program, str(stamps)], "cwd": str(folder), "env": {"PATH": os.defpath}}
+    with contextlib.closing(home.connect()) as db, database.transaction(db):
+        for _ in range(jobs):
+            queue.add(db, NewJob("command", args, "gpu", preemptible=False), now=time.time())
+    subprocess.run(serve(home, "--until-empty"), check=True, timeout=DEADLINE_S)
+    return measure("jobd" if cgroups else "jobd, no cgroups", stamps, jobs)
+
+
+def make_home(folder: Path, *, cgroups: bool = True) -> Home:
+    home = Home(folder)
+    database.create(home.queue_db)
+    (folder / "settings.toml").write_text(f'device = "cpu"\ncgroups = {json.dumps(cgroups)}\n')
+    return home
+
+
+def serve(home: Home, *options: str) -> list[str]:
+    return [sys.executable, "-P", "-m", "supervisor.daemon", "-C", str(home.path), *options]
+
+
+def through_task_spooler(folder: Path, program: tuple[str, ...], jobs: int) -> Gaps:
+    """The same through `tsp`: a first job keeps the others waiting until all are queued."""
+    stamps, gate = folder / "stamps", folder / "gate"
+    env = {"PATH": os.defpath, "TS_SOCKET": str(folder / "socket"), "TMPDIR": str(folder), "HOME": str(folder)}
+
+    def tsp(*words: str) -> None:
+        subprocess.run(["tsp", *words], env=env, check=True, stdout=subprocess.DEVNULL, timeout=DEADLINE_S)
+
+    try:
+        tsp("-n", "/bin/sh", "-c", f"until [ -e {gate} ]; do sleep 0.01; done")
+        for _ in range(jobs):
+            tsp("-n", *program, str(stamps))
+        gate.touch()
+        tsp("-w")
+    finally:
+        tsp("-K")
+    return measure("task-spooler", stamps, jobs)
+
+
+def bare_loop(folder: Path, program: tuple[str, ...], jobs: int) -> Gaps:
+    """The floor: one durable commit that ends a row and begins the next, fork, exec, wait."""
+    stamps = folder / "stamps"
+    db = sqlite3.connect(folder / "floor.db", isolation_level=None)
+    db.execute("pragma journal_mode = wal")
+    db.execute("pragma synchronous = full")
+    db.execute("create table job (id integer primary key, state text not null) strict")
+    db.executemany("insert into job values (?, 'queued')", [(n,) for n in range(jobs + 1)])
+    for n in range(jobs):
+        db.execute("begin immediate")
+        db.execute("update job set state = 'succeeded' where state = 'running'")
+        db.execute("update job set state = 'running' where id = ?", (n,))
+        db.execute("commit")
+        subprocess.run([*program, str(stamps)], check=True, env={"PATH": os.defpath})
+    db.close()
+    return measure("bare loop", stamps, jobs)
+
+
+def idle_jobd(folder: Path, idle_s: float = IDLE_S) -> Idle:
+    """What a jobd costs that has served one job and waits for the next."""
+    home = make_home(folder)
+    args = {"argv": ["/bin/true"], "cwd": "/", "env": {}}
+    db = home.connect()
+    job_id = queue.add(db, NewJob("command", args, "gpu"), now=time.time())
+    jobd = subprocess.Popen(serve(home))
+    try:
+        until = time.monotonic() + DEADLINE_S
+        while queue.get(db, job_id).state != "succeeded" and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        before = cpu_s(jobd.pid)
+        time.sleep(idle_s)
+        spent_s = cpu_s(jobd.pid) - before
+        status = Path(f"/proc/{jobd.pid}/status").read_text()
+    finally:
+        jobd.send_signal(signal.SIGTERM)
+        jobd.wait()
+        db.close()
+    rss_kib = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
+    return Idle(rss_kib / 1024, spent_s * 60 / idle_s)
+
+
+def cpu_s(pid: int) -> float:
+    """Processor seconds a process has used, from /proc: in steps of ten milliseconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def contenders() -> dict[str, Callable[[Path, tuple[str, ...], int], Gaps]]:
+    """Who takes part, on this machine."""
+    found: dict[str, Callable[[Path, tuple[str, ...], int], Gaps]] = {"jobd": through_jobd}
+    if tree.Cgroups().usable:
+        found["jobd, no cgroups"] = lambda folder, program, jobs: through_jobd(folder, program, jobs, cgroups=False)
+    if shutil.which("tsp"):
+        found["task-spooler"] = through_task_spooler
+    return found | {"bare loop": bare_loop}
+
+
+def rounds(jobs: int, times: int) -> Iterator[dict[str, Gaps]]:
+    """Each round has everyone once, one after the other."""
+    with tempfile.TemporaryDirectory(prefix="hand-over-") as top:
+        program = make_program(Path(top))
+        for n in range(times):
+            found = {}
+            for name, run in contenders().items():
+                folder = Path(top) / f"{n}-{name.replace(', ', '-').replace(' ', '-')}"
+                folder.mkdir()
+                found[name] = run(folder, program, jobs)
+            yield found
+
+
+def best(found: list[dict[str, Gaps]]) -> dict[str, Gaps]:
+    """Of each, its round with the lowest median: what the machine did meanwhile is nobody's merit."""
+    return {name: min((one[name] for one in found), key=lambda gaps: gaps.median_ms) for name in found[0]}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured here, too")
+    told = parser.parse_args(argv)
+    found = list(rounds(told.jobs, told.rounds))
+    at_best = best(found)
+    print(f"gap between two jobs, {told.jobs} jobs, each one's best of {told.rounds} rounds:")
+    print(f"{'':18}  median ms   p99 ms  fastest ms")
+    for gaps in at_best.values():
+        print(f"{gaps.of:18}  {gaps.median_ms:9.2f}  {gaps.p99_ms:7.2f}  {gaps.fastest_ms:10.2f}")
+    for other in [name for name in at_best if not name.startswith("jobd")]:
+        ratio = statistics.median(one["jobd"].median_ms / one[other].median_ms for one in found)
+        print(f"jobd / {other}: {ratio:.2f} (median of the rounds' ratios)")
+    if "task-spooler" not in at_best:
+        print("task-spooler is not here: apt-get install task-spooler, to see it beside")
+    with tempfile.TemporaryDirectory(prefix="hand-over-idle-") as folder:
+        idle = idle_jobd(Path(folder))
+    print(f"an idle jobd: {idle.rss_mib:.1f} MiB, {idle.cpu_s_per_min:.2f} s of CPU a minute")
+    if told.json is not None:
+        best_of = {name: dataclasses.asdict(gaps) for name, gaps in at_best.items()}
+        told.json.write_text(json.dumps({"gaps": best_of, "idle": dataclasses.asdict(idle)}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
