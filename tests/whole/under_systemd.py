@@ -102,6 +102,8 @@ def sandboxed() -> None:
     wait("the trainer's own folder", lambda: times("began") == 1)
     group = Path(f"/proc/{child(1)}/cgroup").read_text()
     assert "/neverrest.service/neverrest-" in group, group
+    marks = {one["what"]: one["mark"] for one in json.loads(jobctl("--json", "doctor"))}
+    assert {marks[what] for what in ("home", "queue.db", "jobd", "systemd", "cgroup")} == {"ok"}, marks
 
 
 def children_save_when_only_jobd_is_killed() -> None:
@@ -132,7 +134,7 @@ def stop_lets_jobs_save_and_blames_nobody() -> None:
     sh("systemctl", "stop", "neverrest")
     took_s = time.monotonic() - began
     assert times("saved") == saved + 1
-    assert 2.2 <= took_s < 10, took_s  # all of it: a second SIGTERM would end what the trainer started to save
+    assert 2.2 <= took_s < 30, took_s  # all of it: a second SIGTERM would end what the trainer started to save
     assert [job(n)["state"] for n in (1, 2, 3)] == ["queued"] * 3
     assert failures() == [0, 0, 0], "who was told to leave is not to blame"
     assert events(1)[-1] == ("queued", "the supervisor stops"), events(1)
@@ -151,13 +153,13 @@ def a_signal_to_everybody_blames_nobody() -> None:
 
 
 def a_hung_jobd_is_replaced() -> None:
-    short = drop_in("short", "WatchdogSec=4\nTimeoutAbortSec=6")
+    short = drop_in("short", "WatchdogSec=8\nTimeoutAbortSec=20")
     sh("systemctl", "restart", "neverrest")
     running(1, attempt=6)
     running(2, attempt=6)
     saved, stopped = times("saved"), jobd()
     os.kill(stopped, signal.SIGSTOP)  # the watchdog's SIGCONT wakes it: it leaves by itself
-    wait("the watchdog", lambda: jobd() not in (0, stopped), limit_s=30)
+    wait("the watchdog", lambda: jobd() not in (0, stopped), limit_s=60)
     running(1, attempt=7)
     running(2, attempt=7)
     assert times("saved") == saved + 1, "a hung supervisor must not cost its children their work"
@@ -270,7 +272,7 @@ def child(number: int) -> int:
 def running(number: int, *, attempt: int) -> float:
     """Wait until a job is at work in this attempt; the seconds it took."""
     began = time.monotonic()
-    wait(f"job {number} in attempt {attempt}", lambda: is_running(number, attempt), limit_s=40)
+    wait(f"job {number} in attempt {attempt}", lambda: is_running(number, attempt), limit_s=60)
     if number == 1:
         at = slept()
         wait("job 1 to get on", lambda: slept() > at)
@@ -283,7 +285,7 @@ def is_running(number: int, attempt: int) -> bool:
     return (found["state"], found["attempt"]) == ("running", attempt)
 
 
-def wait(for_what: str, look: Callable[[], Found], limit_s: float = 20.0) -> Found:
+def wait(for_what: str, look: Callable[[], Found], limit_s: float = 60.0) -> Found:
     until = time.monotonic() + limit_s
     while not (found := look()):
         assert time.monotonic() < until, f"waited {limit_s:.0f} s for {for_what}\n" + sh(
