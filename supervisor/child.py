@@ -187,6 +187,8 @@ def start(job: Job, home: Home, home_id: str, cgroups: tree.Cgroups) -> Child:
             passed.append(lock_fd)
         env = dict(os.environ if program is None else program.env)
         env |= {MARK: mark, REPORT_FD: str(report_end), "NEVERREST_WORKDIR": str(workdir)}
+        if program is None:
+            env.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a waiting thread sleeps: spinning took the browser's core
         with open(home.log(job.id), "ab", buffering=0) as log:
             process = subprocess.Popen(
                 list(program.argv) if program else [sys.executable, "-P", "-u", "-m", "jobs"],

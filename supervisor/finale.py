@@ -60,7 +60,8 @@ def _talk(home: Home, model: str, questions: list[str]) -> None:
         if asked.returncode:
             print(f"The model could not be asked: {view.safe_lines(asked.stderr)}")
             return
-        known = {"questions": questions, "answers": [item["answer"] for item in json.loads(asked.stdout)]}
+        answers = [json.loads(line)["answer"] for line in asked.stdout.splitlines()]
+        known = {"questions": questions, "answers": answers}
         _keep(kept, known)
     print(f"{RULE}\nThe new model, asked:\n")
     for question, answer in zip(questions, known["answers"], strict=True):
