@@ -49,16 +49,12 @@ def touch(db: sqlite3.Connection, *, now: float) -> None:
 
 
 def recover(db: sqlite3.Connection, *, now: float) -> None:
-    """A supervisor starts: the open span ended when the last one was last seen, and nobody was here until now."""
+    """A supervisor starts: the open span ended when the last one was last seen, and nobody served until now."""
     with transaction(db):
-        last = db.execute("select * from span where closed = 0").fetchone()
+        last = db.execute("select seen_at from span where closed = 0").fetchone()
         if last:
-            db.execute("update span set closed = 1 where id = ?", (last["id"],))
-            if now > last["seen_at"]:
-                db.execute(
-                    "insert into span (class, began_at, seen_at, closed) values ('down', ?, ?, 1)",
-                    (last["seen_at"], now),
-                )
+            enter(db, "down", now=last["seen_at"])
+            touch(db, now=now)
 
 
 def shares(db: sqlite3.Connection, *, since: float, until: float) -> list[Share]:

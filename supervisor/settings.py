@@ -1,6 +1,7 @@
 """HOME/settings.toml, read once at the door. Every setting has a default; a wrong one gets a sentence."""
 
 import dataclasses
+import math
 import os
 import tomllib
 from dataclasses import dataclass
@@ -40,8 +41,8 @@ def read(home: Path) -> Settings:
         kinds = (int, float) if isinstance(default, float) else (type(default),)
         if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, kinds):
             raise Refused(f"{path}: {name} = {value!r}, but it takes something like {default!r}")
-        if isinstance(value, int | float) and value < 0:
-            raise Refused(f"{path}: {name} = {value!r} is below 0")
+        if isinstance(value, int | float) and not 0 <= value < math.inf:
+            raise Refused(f"{path}: {name} = {value!r}, but it takes a number that is not below 0 and has an end")
     if given.get("cpu_slots") == 0:
         raise Refused(f"{path}: cpu_slots = 0 would never run anything on the cpu lane; take 1 or more")
     return Settings(**given)

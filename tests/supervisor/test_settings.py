@@ -1,0 +1,58 @@
+"""settings.toml: every setting has a default, and a wrong one gets a sentence."""
+
+import dataclasses
+
+import pytest
+
+from supervisor import settings
+from supervisor.errors import Refused
+from supervisor.settings import Settings
+
+
+def test_without_a_file_all_settings_have_their_defaults(tmp_path):
+    assert settings.read(tmp_path) == Settings()
+
+
+def test_every_setting_can_be_set(tmp_path):
+    wanted = Settings(
+        grace_s=1.5, min_slice_s=2.5, reclaim_s=3.5, cpu_slots=7, standby=False, standby_min_free_mib=99, cgroups=False,
+        device="cuda:1",
+    )  # fmt: skip
+    told = dataclasses.asdict(wanted)
+    assert all(told[name] != value for name, value in dataclasses.asdict(Settings()).items())
+    (tmp_path / "settings.toml").write_text("".join(f"{k} = {toml(v)}\n" for k, v in told.items()))
+    assert settings.read(tmp_path) == wanted
+
+
+def toml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def test_a_whole_number_will_do_for_seconds(tmp_path):
+    (tmp_path / "settings.toml").write_text("grace_s = 30")
+    assert settings.read(tmp_path).grace_s == 30
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("grace = 1", "there is no setting 'grace'; there are cgroups,"),
+        ("grace_s = 'x'", "grace_s = 'x', but it takes something like 60.0"),
+        ("grace_s = true", "grace_s = True, but it takes something like"),
+        ("standby = 1", "standby = 1, but it takes something like True"),
+        ("device = 0", "device = 0, but it takes something like 'auto'"),
+        ("cpu_slots = 1.5", "cpu_slots = 1.5, but it takes"),
+        ("grace_s = -1", "grace_s = -1, but it takes a number that is not below 0"),
+        ("grace_s = nan", "grace_s = nan"),
+        ("reclaim_s = inf", "reclaim_s = inf"),
+        ("cpu_slots = 0", "cpu_slots = 0 would never run anything"),
+        ("grace_s = ", "is not TOML"),
+        ("\xff", "is not TOML"),
+    ],
+)
+def test_a_wrong_setting_gets_a_sentence(tmp_path, text, sentence):
+    (tmp_path / "settings.toml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(Refused) as refused:
+        settings.read(tmp_path)
+    assert sentence in str(refused.value)
+    assert str(tmp_path / "settings.toml") in str(refused.value)
