@@ -1,0 +1,200 @@
+"""The loop's table, and what it does when the world does not play along."""
+
+import contextlib
+import itertools
+import os
+import sqlite3
+import time
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from supervisor import daemon, queue, verdict
+from supervisor import db as database
+from supervisor.child import Child, Phase
+from supervisor.daemon import ON, Daemon, Event
+from supervisor.home import Home
+from supervisor.queue import NewJob
+from supervisor.settings import Settings
+
+
+@pytest.fixture
+def jobd(tmp_path):
+    """A daemon that does not loop: its parts are called one by one."""
+    home = Home(tmp_path)
+    database.create(home.queue_db)
+    made = Daemon(home, Settings(device="cpu", standby=False, cgroups=False))
+    yield made
+    made.db.close()
+    made.soft_db.close()
+    made.selector.close()
+
+
+def running_child(jobd: Daemon, lane: str = "gpu") -> Child:
+    """A child of a claimed job, without a process: its pipe is the test's. jobd knows it."""
+    queue.add(jobd.db, NewJob("sleep", {}, lane), now=time.time())
+    job = queue.claim(jobd.db, lane, now=time.time())
+    reports, other = os.pipe2(os.O_NONBLOCK)
+    process = SimpleNamespace(pid=2**22 + job.id, stdin=None)  # no such pid: /proc/sys/kernel/pid_max at most
+    child = Child(job, SimpleNamespace(home=str(jobd.home.path)), "mark", process, reports, False, None, Phase.RUNNING)
+    child.claimed, child.test_end = True, other
+    jobd.children.append(child)
+    jobd.selector.register(reports, 1, child)
+    return child
+
+
+def test_the_table_says_what_to_do_for_every_phase_and_every_event():
+    assert {(phase, event) for phase in ON for event in ON[phase]} == set(itertools.product(Phase, Event))
+
+
+def test_every_action_leads_to_a_phase(jobd):
+    for action in {action for row in ON.values() for action in row.values()}:
+        assert action.__annotations__["return"] is Phase
+
+
+def test_a_follow_up_job_that_finds_the_disk_full_is_kept_until_there_is_room(jobd, monkeypatch):
+    child = running_child(jobd)
+    first = b'{"report": "submit", "kind": "sleep", "args": {}, "key": "1"}\n'
+    os.write(child.test_end, first + first.replace(b'"1"', b'"2", "after": ["1"]'))
+    full = [True]
+    real = verdict.submit
+
+    def submit(*args):
+        if full[0]:
+            raise sqlite3.OperationalError("database or disk is full")
+        return real(*args)
+
+    monkeypatch.setattr(verdict, "submit", submit)
+    child.status = 0
+    jobd.end(child)
+    assert [one["key"] for one in child.untaken] == ["1", "2"]
+    with pytest.raises(sqlite3.OperationalError):
+        jobd._turn()
+    assert queue.get(jobd.db, child.job.id).state == "running"  # its end must not come before its follow-ups
+    full[0] = False
+    jobd._turn()
+    assert queue.get(jobd.db, child.job.id).state == "succeeded"
+    assert [queue.get(jobd.db, i).key for i in (2, 3)] == ["1", "2"]
+
+
+def test_an_end_that_cannot_be_written_is_written_later_with_its_progress(jobd, monkeypatch):
+    child = running_child(jobd)
+    os.write(child.test_end, b'{"report": "progress", "done": 5, "total": 5}\n')
+    child.status = 1
+    jobd.end(child)
+    with monkeypatch.context() as broken:
+        broken.setattr(queue, "retry", lambda *a, **k: (_ for _ in ()).throw(sqlite3.OperationalError("full")))
+        with pytest.raises(sqlite3.OperationalError):
+            jobd._turn()
+    assert queue.get(jobd.db, child.job.id).best_done == 0  # the whole transaction was taken back
+    jobd._turn()
+    job = queue.get(jobd.db, child.job.id)
+    assert (job.state, job.failures, job.best_done) == ("queued", 1, 5.0)
+
+
+def test_an_attempt_that_the_queue_does_not_know_any_more_stops_nobody(jobd):
+    child, other = running_child(jobd), running_child(jobd, "cpu")
+    queue.release(jobd.db, child.job.id, 1, "by another hand", now=0)
+    for one in (child, other):
+        one.status = 0
+        jobd.end(one)
+    jobd.draining = True
+    jobd._turn()
+    assert [queue.get(jobd.db, one.job.id).state for one in (child, other)] == ["queued", "succeeded"]
+
+
+def test_a_machine_without_room_for_a_process_is_no_fault_of_the_job(jobd, monkeypatch):
+    def start(*_):
+        raise OSError(daemon.errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(daemon.children, "start", start)
+    job_id = queue.add(jobd.db, NewJob("sleep", {}, "gpu"), now=0)
+    jobd._turn_if_due()
+    job = queue.get(jobd.db, job_id)
+    assert (job.state, job.failures, job.attempt) == ("queued", 0, 1)
+    jobd.due["turn"] = 0.0
+    jobd._turn_if_due()
+    assert queue.get(jobd.db, job_id).attempt == 1  # it rests before it tries again
+
+
+def test_a_claimed_job_whose_end_could_not_be_written_is_not_forgotten(jobd, monkeypatch):
+    def start(*_):
+        raise OSError(daemon.errno.ENOENT, "no such program")
+
+    monkeypatch.setattr(daemon.children, "start", start)
+    job_id = queue.add(jobd.db, NewJob("sleep", {}, "gpu"), now=0)
+    with monkeypatch.context() as broken:
+        broken.setattr(queue, "retry", lambda *a, **k: (_ for _ in ()).throw(sqlite3.OperationalError("full")))
+        jobd._turn_if_due()
+    assert (queue.get(jobd.db, job_id).state, len(jobd.claimed)) == ("running", 1)
+    jobd.due["turn"] = 0.0
+    jobd._turn_if_due()
+    assert (queue.get(jobd.db, job_id).state, jobd.claimed) == ("queued", [])
+
+
+def test_a_lane_closed_by_one_child_is_not_opened_by_the_end_of_another(jobd, capfd):
+    stuck, other = running_child(jobd), running_child(jobd, "cpu")
+    stuck.phase = jobd.alarm(stuck)
+    other.job = stuck.job  # a standby of the same lane
+    other.claimed, other.why, other.status = False, "another job is next", -9
+    jobd.end(other)
+    assert "can't be killed" in jobd.lane_closed
+    jobd._write_down()
+    assert "can't be killed" in queue.meta(jobd.db, "lane_closed")
+    stuck.status = -9
+    jobd.end(stuck)
+    jobd._write_down()
+    assert (jobd.lane_closed, queue.meta(jobd.db, "lane_closed")) == (None, "")
+    assert "ALARM" in capfd.readouterr().err
+
+
+def test_nobody_is_claimed_while_somebody_holds_the_lane(jobd):
+    job_id = queue.add(jobd.db, NewJob("sleep", {}, "gpu"), now=0)
+    held = daemon.children.take_lock(jobd.home.lane_lock("gpu"))  # by ourselves: nobody can be killed for it
+    assert not jobd._has_work("gpu", time.time())
+    os.close(held)
+    assert jobd._has_work("gpu", time.time())
+    assert queue.get(jobd.db, job_id).attempt == 0
+
+
+def test_a_standby_is_not_ended_by_the_memory_it_took_itself(jobd, monkeypatch):
+    jobd.options = Settings(standby_min_free_mib=1000)
+    running_child(jobd)
+    queue.add(jobd.db, NewJob("sleep", {}, "gpu"), now=0)
+    for free_mib, already, stands in ((999, False, False), (1000, False, True), (600, True, True), (499, True, False)):
+        monkeypatch.setattr(daemon, "free_memory_mib", lambda free_mib=free_mib: free_mib)
+        assert (jobd._next_for_standby(already=already) is not None) == stands
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["sleep", "k"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+FIELDS = ["done", "total", "unit", "metrics", "text", "kind", "args", "key", "name", "priority_above", "after"]
+reports = st.fixed_dictionaries(
+    {"report": st.sampled_from(["ready", "progress", "note", "submit"]) | json_like},
+    optional=dict.fromkeys(FIELDS, json_like),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(given_reports=st.lists(reports, max_size=4))
+def test_whatever_a_job_reports_it_is_taken_or_named_never_thrown(given_reports, tmp_path_factory):
+    """Written down to the end: what was taken must also fit into the queue."""
+    home = Home(tmp_path_factory.mktemp("home"))
+    database.create(home.queue_db)
+    db = home.connect()
+    queue.add(db, NewJob("sleep", {}, "gpu"), now=1.0)
+    job = queue.claim(db, "gpu", now=1.0)
+    child = Child(job, SimpleNamespace(home=str(home.path)), "m", SimpleNamespace(pid=1), -1, False, None)
+    child.claimed = True
+    for report in given_reports:
+        with contextlib.suppress(verdict.Unreadable):
+            verdict.take_report(db, child, report)
+    verdict.write_progress(db, child, now=2.0)
+    child.status = 0
+    assert verdict.settle(db, child, home.log(1), now=3.0) == "succeeded"
+    db.close()
