@@ -141,7 +141,7 @@ def test_systemd_waits_longer_than_the_slowest_child_may_take(home: Home) -> Non
 
 
 def test_the_sandbox_leaves_jobs_the_gpu_the_compiler_and_the_users_folders(home: Home) -> None:
-    """ProtectClock belongs here: it allows one device, and one allowed device denies all others."""
+    """ProtectClock belongs here: before systemd 253 it allows one device, and one allowed device denies all others."""
     found = lines(service.fill(home, ME))
     takes = ("PrivateDevices", "DeviceAllow", "DevicePolicy", "ProtectClock", "MemoryDenyWriteExecute", "ProtectHome",
              "PrivateTmp", "RemoveIPC", "ProtectControlGroups", "PrivateUsers")  # fmt: skip
