@@ -168,6 +168,9 @@ class Cgroups:
 
     def _probe(self) -> bool:
         """Whether a process of ours may move into a cgroup of ours."""
+        for earlier in self.left("neverrest-probe-"):
+            if not Path(f"/proc/{earlier.name.rpartition('-')[2]}").exists():
+                remove(earlier)  # its supervisor was killed right here
         group = self.make(f"neverrest-probe-{os.getpid()}")
         if group is None:
             return False
