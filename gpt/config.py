@@ -11,6 +11,7 @@ class BadConfig(ValueError):
     """A model or a training that can't be: what we got, what we take."""
 
 
+ATTENTIONS = ("auto", "loop", "bucket", "varlen")  # auto, and the backends of gpt/attention.py
 CHOICES = {"pos": ("learned", "rope"), "norm": ("layer", "rms"), "mlp": ("gelu", "relu2")}
 
 
@@ -124,6 +125,8 @@ class TrainConfig:
             )
         if self.decay not in schedule.DECAYS:
             raise BadConfig(f"decay={self.decay!r}: take one of {', '.join(schedule.DECAYS)}")
+        if self.attention not in ATTENTIONS:
+            raise BadConfig(f"attention={self.attention!r}: take one of {', '.join(ATTENTIONS)}")
         starts = [start for start, _ in self.weight_decay]
         if not starts or starts[0] != 0 or sorted(set(starts)) != starts:
             raise BadConfig(f"weight_decay={self.weight_decay}: its phases begin at epoch 0 and ascend")

@@ -26,7 +26,10 @@ from gpt.shards import Pack, open_pack
 
 @dataclass(frozen=True)
 class Step:
-    """A finished optimizer step. tokens_seen: tokens that gave loss, since step 1. save() makes a checkpoint of it."""
+    """A finished optimizer step. tokens_seen: tokens that gave loss, since step 1.
+
+    save() makes a checkpoint of it; evaluate() measures the val loss where the step did not.
+    """
 
     number: int
     loss: float
@@ -38,6 +41,7 @@ class Step:
     epoch: float
     model: GPT
     save: Callable[[], None]
+    evaluate: Callable[[], float | None]
 
 
 def train(
@@ -124,7 +128,19 @@ class Trainer:
         val_loss = self.evaluate() if number % config.eval_every == 0 or number == config.steps else None
         row = metrics.Row(number, mean, val_loss, lr, tokens_per_s, self.tokens_seen, decay, grad_norm, time.time())
         metrics.write_step(self.metrics, row, [batch.seen for batch in batches])
-        return Step(number, mean, val_loss, lr, tokens_per_s, self.tokens_seen, grad_norm, epoch, self.model, self.save)
+        return Step(
+            number,
+            mean,
+            val_loss,
+            lr,
+            tokens_per_s,
+            self.tokens_seen,
+            grad_norm,
+            epoch,
+            self.model,
+            self.save,
+            self.evaluate,
+        )
 
     def _read_step(self) -> list[Batch]:
         """The step's micro-batches, in order: all of them first, for the number of labels."""

@@ -91,7 +91,8 @@ def write(args: Args, job: Run, folder: Path, inputs: dict[str, Any]) -> None:
     open_ones = [question for question in questions if question.id not in journal.answers]
     if open_ones:
         model, tokenizer = archive.load_model(job.home / "models" / args.model, job.device, untrained=args.untrained)
-        ask(args, job, model, tokenizer, open_ones, journal, len(questions))
+        with journal:
+            ask(args, job, model, tokenizer, open_ones, journal, len(questions))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / files.MANIFEST).unlink(missing_ok=True)  # answers of other inputs make room
     lines = [json.dumps(journal.answers[question.id], ensure_ascii=False) for question in questions]
@@ -144,15 +145,20 @@ class Journal:
     """Answers so far, one JSON line each behind a line that says what they answer. A torn last line is forgotten."""
 
     def __init__(self, path: Path, inputs: dict[str, Any]) -> None:
+        self.path, self.inputs = path, inputs
         self.answers: dict[str, dict[str, Any]] = {}
         lines = whole_lines(path)
         if lines and json.loads(lines[0]) == inputs:
             self.answers = {row["id"]: row for row in map(json.loads, lines[1:])}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, "w", encoding="utf-8")  # noqa: SIM115 (open as long as the job)
-        for row in (inputs, *self.answers.values()):
+
+    def __enter__(self) -> None:
+        self._file = open(self.path, "w", encoding="utf-8")
+        for row in (self.inputs, *self.answers.values()):
             self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
         self._file.flush()
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
     def add(self, id: str, **fields: Any) -> None:
         self.answers[id] = {"id": id, **fields}

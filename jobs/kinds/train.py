@@ -199,6 +199,7 @@ def keep(args: Args, job: Run, pack: "Pack", step: "Step") -> None:
     """The model as it is now, into models/."""
     from gpt import archive
 
+    val_loss = step.evaluate() if step.val_loss is None else step.val_loss
     previous = [e for e in archive.list_models(job.home) if e.manifest.get("run") == job.id]
     facts = {
         "kind": "snapshot",
@@ -210,10 +211,10 @@ def keep(args: Args, job: Run, pack: "Pack", step: "Step") -> None:
         "step": step.number,
         "tokens_seen": step.tokens_seen,
         "loss": step.loss,
-        "val_loss": step.val_loss,
+        "val_loss": val_loss,
         "git_commit": archive.git_commit(),
     }
-    name = archive.snapshot_name(args.name, step.number, step.tokens_seen, step.val_loss)
+    name = archive.snapshot_name(args.name, step.number, step.tokens_seen, val_loss)
     tokenizer = (pack.folder / archive.TOKENIZER).read_bytes()
     archive.write_model(job.home / "models" / name, step.model.state_dict(), step.model.config, tokenizer, facts)
 

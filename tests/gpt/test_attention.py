@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gpt.attention import BACKENDS, Documents, attend_bucket, attend_loop, attend_varlen, choose, rounded
-from gpt.config import BadConfig
+from gpt.config import ATTENTIONS, BadConfig
 from gpt.model import GPT
 from tests.gpt.tiny import VOCAB, shape
 
@@ -185,6 +185,10 @@ def test_auto_takes_the_buckets_on_the_cpu_and_varlen_on_a_bf16_gpu():
     assert choose("auto", torch.device("cpu"), torch.float32) == "bucket"
     assert choose("auto", torch.device("cuda"), torch.bfloat16) == "varlen"
     assert choose("auto", torch.device("cuda"), torch.float32) == "bucket"
+
+
+def test_the_names_a_job_may_give_are_the_backends():
+    assert ("auto", *BACKENDS) == ATTENTIONS
 
 
 @pytest.mark.parametrize("name", ["varlen", "flash", ""])

@@ -1,0 +1,339 @@
+"""The kinds train, answer and export: what they refuse, what they queue, and that leaving loses nothing."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from datagen import files
+from datagen.records import read_questions
+from gpt import archive, checkpoint
+from jobs import kind
+from jobs.contract import BadArgs, HomePath, OutOfGpuMemory, Run, Unfinished
+from jobs.kinds.answer import choose
+from tests.jobs.small_home import TRAIN, make_home, run_kind, run_of, submitted
+
+QUESTIONS = "packs/main/questions.jsonl"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_home(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def home(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "home"))
+
+
+@pytest.fixture(scope="module")
+def trained(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a model that was trained straight."""
+    home = Path(shutil.copytree(made, tmp_path_factory.mktemp("trained") / "home"))
+    run_kind(home, 5, "train", **TRAIN)
+    return home
+
+
+def train(home: Path, **changes: Any) -> Run:
+    return run_kind(home, 5, "train", **{**TRAIN, **changes})
+
+
+def models(home: Path) -> list[archive.Entry]:
+    return archive.list_models(home)
+
+
+def weights(home: Path) -> bytes:
+    return (models(home)[-1].folder / archive.WEIGHTS).read_bytes()
+
+
+# ── train ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_it_ends_with_a_model_named_by_facts_that_knows_where_it_came_from(trained):
+    [model] = models(trained)
+    about = model.manifest
+    assert model.name == f"tiny_step000012_tok{about['tokens_seen']}_val{about['val_loss']:.3f}"
+    assert (about["kind"], about["run"], about["step"], about["parent"]) == ("snapshot", 5, 12, None)
+    assert about["pack"] == "packs/main"
+    assert about["pack_sha256"] == files.read_manifest(trained / "packs/main")["sha256"]
+    assert about["config"]["vocab_size"] == 800
+    archive.verify(model.folder)
+
+
+def test_it_draws_its_picture_when_it_ends(trained):
+    assert (trained / "runs/5/monitor.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_progress_says_the_step_the_loss_and_the_speed(home):
+    reports = [report for report in train(home).sent if report["report"] == "progress"]
+    assert (reports[-1]["done"], reports[-1]["total"], reports[-1]["unit"]) == (12, 12, "steps")
+    assert {"loss", "val_loss", "lr", "tokens_per_s", "tokens_seen", "first_step_s"} <= reports[-1]["metrics"].keys()
+
+
+def hand_over_until_done(home: Path, **changes: Any) -> list[dict[str, dict[str, Any]]]:
+    """Run train as a supervisor would: again whenever it leaves. What each attempt queued."""
+    attempts = []
+    for _ in range(20):
+        run = run_of(home, 5, "train")
+        try:
+            run_kind(home, 5, "train", run, **{**TRAIN, **changes})
+        except Unfinished:
+            attempts.append(submitted(run))
+            continue
+        return [*attempts, submitted(run)]
+    raise AssertionError("it never finished")
+
+
+def test_every_so_many_steps_it_queues_answer_and_judge_and_leaves(home):
+    attempts = hand_over_until_done(home, judge_every=5, judge_limit=3)
+    assert [model.manifest["step"] for model in models(home)] == [5, 10, 12]
+    assert [list(attempt) for attempt in attempts] == [
+        ["train-5-5-answer", "train-5-untrained", "train-5-5-judge"],
+        [*("train-5-5-answer", "train-5-untrained", "train-5-5-judge"), "train-5-10-answer", "train-5-10-judge"],
+        [*("train-5-10-answer", "train-5-untrained", "train-5-10-judge"), "train-5-12-answer", "train-5-12-judge"],
+    ]
+    last = attempts[-1]
+    name = models(home)[-1].name
+    assert last["train-5-12-answer"]["args"] == {"model": name, "questions": QUESTIONS, "limit_per_group": 3}
+    assert last["train-5-12-judge"]["after"] == ["train-5-12-answer", "train-5-untrained"]
+    assert all(report["priority_above"] == 1 for report in last.values())
+
+
+def test_what_it_queues_can_run(home):
+    hand_over_until_done(home, judge_every=6)
+    attempt = submitted(train(home, judge_every=6))
+    for number, report in enumerate(attempt.values()):
+        run_kind(home, 100 + number, report["kind"], **report["args"])
+    report = json.loads((home / "reports" / models(home)[-1].name / "report.json").read_text())
+    assert report["step"] == 12
+    assert report["groups"]["seen_facts"]["baselines"].keys() >= {"most_frequent"}
+
+
+def test_leaving_for_the_judge_changes_no_bit(home, trained):
+    hand_over_until_done(home, judge_every=5)
+    assert weights(home) == weights(trained)
+
+
+def test_a_crash_between_the_checkpoint_and_the_queueing_loses_no_judgement(home, monkeypatch):
+    monkeypatch.setattr(Run, "submit", lambda *_, **__: os.abort)  # nothing said arrives
+    with pytest.raises(Unfinished):
+        train(home, judge_every=5)
+    monkeypatch.undo()
+    run = run_of(home, 5, "train")
+    with pytest.raises(Unfinished):
+        run_kind(home, 5, "train", run, **{**TRAIN, "judge_every": 5})
+    assert {"train-5-5-answer", "train-5-5-judge"} <= submitted(run).keys()
+
+
+def test_told_to_leave_it_saves_and_ends_with_the_same_bits(home, trained):
+    class LeavesSoon(Run):
+        """SIGTERM arrives while the third step is on its way."""
+
+        def progress(self, done: float, total: float, unit: str = "", **metrics: float | None) -> None:
+            self.stop_requested = done >= 2
+
+    first = run_of(home, 5, "train")
+    run = LeavesSoon.__new__(LeavesSoon)
+    run.__dict__.update(first.__dict__)
+    with pytest.raises(Unfinished):
+        run_kind(home, 5, "train", run, **TRAIN)
+    assert checkpoint.saved(home / "runs/5/checkpoint")[0].name == "step-0000002"
+    train(home)
+    assert weights(home) == weights(trained)
+
+
+def test_a_finished_train_run_again_keeps_its_model_and_returns(home, trained):
+    home = trained
+    before = weights(home), [model.name for model in models(home)]
+    train(home)
+    assert (weights(home), [model.name for model in models(home)]) == before
+
+
+def test_a_corrupt_checkpoint_is_named_and_the_one_before_it_taken(home, trained):
+    train(home, steps=12, checkpoint_every=3)
+    newest = checkpoint.saved(home / "runs/5/checkpoint")[0]
+    (newest / "model.safetensors").write_bytes(b"\0" * 100)
+    shutil.rmtree(home / "models")
+    run = train(home)
+    notes = [report["text"] for report in run.sent if report["report"] == "note"]
+    assert notes == ["step-0000012/model.safetensors is damaged: its bytes are not the ones that were written; "
+                     "the checkpoint before it is taken"]  # fmt: skip
+    assert weights(home) == weights(trained)
+
+
+def test_too_little_gpu_memory_says_what_to_make_smaller(home, monkeypatch):
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.46 GiB")
+
+    monkeypatch.setattr("gpt.train.batch_loss", full)
+    with pytest.raises(OutOfGpuMemory, match=r"2 contexts .* do not fit the GPU .*1.46 GiB.*: halve micro_batch"):
+        train(home)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"n_head": 3}, "n_embd=16 does not split into n_head=3"),
+        ({"name": "demo-final"}, "says 'final'"),
+        ({"betas": [0.9]}, "takes two betas"),
+        ({"weight_decay": [0.1]}, "as many weight_decay_from_epoch as weight_decay"),
+        ({"judge_every": 0}, "judge_every of 1 or more, or none"),
+        ({"steps": -4}, "steps=-4: take 1 or more"),
+        ({"context_len": 20, "num_positions": 10}, "num_positions=10 is less than context_len"),
+        ({"attention": "flash"}, "attention='flash'"),
+        ({"pack": "../other"}, "not a path inside the home|does not fit"),
+        ({"stpes": 4}, "train has no setting 'stpes'"),
+    ],
+)
+def test_args_that_can_not_work_are_refused_before_they_are_queued(changes, says):
+    with pytest.raises(BadArgs, match=says):
+        kind.parse("train", {**TRAIN, **changes})
+
+
+def test_without_its_pack_it_is_refused_and_so_is_a_broken_one(home):
+    with pytest.raises(BadArgs, match="run a pack job first"):
+        train(home, pack="packs/none")
+    next((home / "packs/main").glob("train-*")).write_bytes(b"")
+    with pytest.raises(BadArgs, match="pack again"):
+        train(home)
+
+
+# ── answer ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def answers(home: Path, name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (home / "answers" / name / "answers.jsonl").read_text().splitlines()]
+
+
+def test_every_question_is_answered_once_in_their_order(trained):
+    name = models(trained)[-1].name
+    run_kind(trained, 50, "answer", model=name, questions=QUESTIONS, batch=7)
+    ids = [question.id for question in read_questions(trained / QUESTIONS)]
+    rows = answers(trained, name)
+    assert [row["id"] for row in rows] == ids
+    assert all(row.keys() == {"id", "answer", "num_tokens", "stopped"} for row in rows)
+    manifest = files.read_manifest(trained / "answers" / name)
+    assert manifest["model"] == name
+    assert manifest["model_sha256"] == files.sha256(models(trained)[-1].folder / archive.WEIGHTS)
+    assert manifest["questions_sha256"] == files.sha256(trained / QUESTIONS)
+
+
+def test_answers_begun_and_left_end_as_if_never_left(home, trained):
+    name = models(trained)[-1].name
+    asked = {"model": name, "questions": QUESTIONS, "batch": 5}
+    run_kind(trained, 51, "answer", **asked, out="straight")
+    run = run_of(trained, 52, "answer")
+    run.stop_requested = True
+    for _ in range(3):  # each attempt finishes one batch, then leaves
+        with pytest.raises(Unfinished):
+            run_kind(trained, 52, "answer", run, **asked, out="resumed")
+    journal = trained / "runs/52/answers.jsonl"
+    assert len(journal.read_text().splitlines()) == 1 + 15
+    with open(journal, "a") as file:
+        file.write('{"id": "r1", "answer": "cut o')  # the power went here
+    run_kind(trained, 52, "answer", **asked, out="resumed")
+    assert answers(trained, "resumed") == answers(trained, "straight")
+
+
+def test_the_untrained_twin_answers_under_its_own_name(trained):
+    name = models(trained)[-1].name
+    run_kind(trained, 53, "answer", model=name, questions=QUESTIONS, untrained=True, limit_per_group=2)
+    rows = answers(trained, f"{name}-untrained")
+    assert len(rows) == 4
+    assert {row["answer"] for row in rows} != {row["answer"] for row in answers(trained, name)[:4]}
+
+
+def test_a_finished_answer_is_found_and_new_inputs_replace_it(trained):
+    name = models(trained)[-1].name
+    asked = {"model": name, "questions": QUESTIONS, "out": "again"}
+    run_kind(trained, 54, "answer", **asked, limit_per_group=2)
+    before = files.read_manifest(trained / "answers/again")
+    run = run_kind(trained, 55, "answer", **asked, limit_per_group=2)
+    assert run.sent == []
+    assert files.read_manifest(trained / "answers/again") == before
+    run_kind(trained, 56, "answer", **asked, limit_per_group=3)
+    assert len(answers(trained, "again")) == 6
+
+
+def test_a_limit_takes_the_same_questions_of_each_group_every_time(made):
+    questions = list(read_questions(made / QUESTIONS))
+    some = choose(iter(questions), 3)
+    assert some == choose(iter(questions), 3)
+    assert sorted(q.group for q in some) == ["seen_facts"] * 3 + ["unseen_articles"] * 3
+    assert choose(iter(questions), 10**6) == questions == choose(iter(questions), None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"model": "nobody"}, "there is no model nobody: `jobctl models list` names them"),
+        ({"questions": "packs/none/questions.jsonl"}, "packs/none/questions.jsonl"),
+    ],
+)
+def test_what_is_not_there_is_said(trained, settings, says):
+    asked = {"model": models(trained)[-1].name, "questions": QUESTIONS, "out": "x", **settings}
+    with pytest.raises(BadArgs, match=says):
+        run_kind(trained, 57, "answer", **asked)
+
+
+def test_a_damaged_model_and_a_damaged_question_are_named(home, trained):
+    shutil.copytree(trained / "models", home / "models")
+    name = models(home)[-1].name
+    with open(home / QUESTIONS, "a") as file:
+        file.write("{}\n")
+    with pytest.raises(BadArgs, match=r"line \d+ of questions.jsonl is not a question"):
+        run_kind(home, 58, "answer", model=name, questions=QUESTIONS)
+    shutil.copy(trained / QUESTIONS, home / QUESTIONS)
+    (home / "models" / name / archive.WEIGHTS).write_bytes(b"")
+    with pytest.raises(BadArgs, match=r"model\.safetensors is damaged"):
+        run_kind(home, 58, "answer", model=name, questions=QUESTIONS)
+
+
+@pytest.mark.parametrize("changes", [{"batch": 0}, {"max_new_tokens": 0}, {"limit_per_group": 0}, {"out": "../x"}])
+def test_answer_refuses_args_that_can_not_work(changes):
+    with pytest.raises(BadArgs, match="answer"):
+        kind.parse("answer", {"model": "m", "questions": QUESTIONS, **changes})
+
+
+# ── export ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_runs_newest_snapshot_is_kept_under_a_name_of_its_own(trained):
+    run_kind(trained, 60, "export", run=5, name="tower-v1", note="and_sucks")
+    run_kind(trained, 60, "export", run=5, name="tower-v1", note="and_sucks")
+    entry = archive.entry(trained / "models/tower-v1")
+    assert entry.note == "and_sucks"
+    assert entry.manifest["parent"].startswith("tiny_step000012")
+    archive.verify(entry.folder)
+    shutil.rmtree(entry.folder)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"name": "the-best", "run": 5}, "says 'best'"),
+        ({"name": "x"}, "takes either model"),
+        ({"name": "x", "run": 5, "model": "m"}, "takes either model"),
+        ({"name": "x", "run": 99}, "job 99 has kept no snapshot"),
+        ({"name": "x", "model": "nobody"}, "there is no model nobody"),
+    ],
+)
+def test_export_refuses_what_it_can_not_do(trained, settings, says):
+    with pytest.raises(BadArgs, match=says):
+        run_kind(trained, 61, "export", **settings)
+
+
+def test_export_never_writes_over_another_model(trained):
+    run_kind(trained, 62, "export", run=5, name="taken")
+    with pytest.raises(BadArgs, match="models/taken is another model already"):
+        run_kind(trained, 63, "export", model="taken", name="taken")
+    shutil.rmtree(trained / "models/taken")
+
+
+def test_the_kinds_paths_stay_inside_the_home():
+    args = kind.parse("answer", {"model": "m", "questions": QUESTIONS})
+    assert isinstance(args.questions, HomePath)
