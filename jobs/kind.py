@@ -152,7 +152,7 @@ def _as(hint: Any, value: Any, cwd: Path | None) -> Any:
 def _say(hint: Any) -> str:
     plain = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
     if typing.get_origin(hint) is tuple:
-        return f"a list of {_say(typing.get_args(hint)[0])}s, with commas between"
+        return f"a list of {_say(typing.get_args(hint)[0]).removeprefix('a ')}s, with commas between"
     if isinstance(hint, types.UnionType):
         return " or ".join("none" if part is type(None) else _say(part) for part in typing.get_args(hint))
     return plain.get(hint, "a path")
