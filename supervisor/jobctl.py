@@ -40,6 +40,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"jobctl: {refusal}", file=sys.stderr)
     except sqlite3.OperationalError as error:
         print(f"jobctl: the queue can't be written ({error}): nothing was changed. Is the disk full?", file=sys.stderr)
+    except OverflowError as error:
+        print(f"jobctl: one of the numbers is too large ({error}): nothing was changed", file=sys.stderr)
     except BrokenPipeError:  # `jobctl logs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
@@ -338,7 +340,12 @@ def _passed(told: argparse.Namespace) -> list[str]:
 def show_json(told: argparse.Namespace, value: Any) -> bool:
     """Print it as JSON when asked so. Whether it was."""
     if told.json:
-        print(json.dumps(value, ensure_ascii=False, indent=1))
+        text = json.dumps(value, ensure_ascii=False, indent=1)
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # bytes of an environment that are no text: no terminal would take them
+            text = json.dumps(value, indent=1)
+        print(text)
     return bool(told.json)
 
 
