@@ -232,16 +232,18 @@ def queue_judging(args: Args, job: Run, model: dict[str, Any] | None) -> None:
     """Queue answer and judge for a snapshot, and once per run the answers of the untrained model. Again: no change."""
     if model is None:
         return
-    name, questions = model["name"], f"{args.pack}/questions.jsonl"
+    name, step, questions = model["name"], model["step"], f"{args.pack}/questions.jsonl"
     untrained = f"{args.name}-{job.id}-untrained"
-    key, baseline_key = f"train-{job.id}-{model['step']}", f"train-{job.id}-untrained"
+    key, baseline_key = f"train-{job.id}-{step}", f"train-{job.id}-untrained"
     asked = {"model": name, "questions": questions, "limit_per_group": args.judge_limit}
-    job.submit("answer", asked, key=f"{key}-answer", priority_above=1)
-    job.submit("answer", {**asked, "untrained": True, "out": untrained}, key=baseline_key, priority_above=1)
+    job.submit("answer", asked, key=f"{key}-answer", name=f"answer {step}", priority_above=1)
+    fresh = {**asked, "untrained": True, "out": untrained}
+    job.submit("answer", fresh, key=baseline_key, name="answer untrained", priority_above=1)
     job.submit(
         "judge",
         {"model": name, "pack": str(args.pack), "baselines": [untrained]},
         key=f"{key}-judge",
+        name=f"judge {step}",
         priority_above=1,
         after=(f"{key}-answer", baseline_key),
     )
