@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import os
+import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from gpt.metrics import Row, read_steps
 
 # Okabe and Ito: told apart by everybody (jfly.uni-koeln.de/color)
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#6B6B6B"
-EMA = 0.95
+EMA = 0.9
 SIZE_INCHES, DPI = (12.0, 7.4), 110
 
 
@@ -142,11 +143,12 @@ def _loss(axes: Any, steps: list[Row], run: dict[str, Any]) -> None:
     if val:
         _line(axes, [step for step, _ in val], [loss for _, loss in val], VERMILION, "val", marker="o")
     if min(raw) > 0 and max(raw) / min(raw) > 20:
-        from matplotlib.ticker import FormatStrFormatter, LogLocator
+        from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     else:
         axes.set_ylim(bottom=0)
 
@@ -154,9 +156,11 @@ def _loss(axes: Any, steps: list[Row], run: dict[str, Any]) -> None:
 def _line(axes: Any, x: list[int], y: list[float], color: str, label: str, **style: Any) -> None:
     """A line that says its own name and last value, at its end."""
     axes.plot(x, y, color=color, linewidth=1.9, markersize=4, **style)
-    axes.annotate(
-        f"{label} {y[-1]:.3g}", (x[-1], y[-1]), (6, 6), textcoords="offset points", color=color, weight="bold"
-    )
+    _at_end(axes, x[-1], y[-1], f"{label} {y[-1]:.3g}", color)
+
+
+def _at_end(axes: Any, x: float, y: float, text: str, color: str) -> None:
+    axes.annotate(text, (x, y), (6, 6), textcoords="offset points", color=color, weight="bold")
 
 
 def _judged(axes: Any, judged: dict[str, list[Judged]], run: dict[str, Any]) -> None:
@@ -173,34 +177,50 @@ def _judged(axes: Any, judged: dict[str, list[Judged]], run: dict[str, Any]) -> 
         at, rates = [p.step for p in points], [p.rate for p in points]
         below, above = [max(0.0, p.rate - p.low) for p in points], [max(0.0, p.high - p.rate) for p in points]
         axes.errorbar(at, rates, yerr=[below, above], color=color, marker="o", markersize=4.5, capsize=3, linewidth=1.6)
-        text = f"{name}: {rates[-1]:.0%} of {points[-1].num}"
-        axes.annotate(text, (at[-1], rates[-1]), (-9, 7), textcoords="offset points", ha="right", color=color)
+        text = f"{name}: {100 * rates[-1]:.0f} % of {points[-1].num}"
+        axes.annotate(
+            text, (at[-1], rates[-1]), (-9, 7), textcoords="offset points", ha="right", color=color, weight="bold"
+        )
 
 
 def _rate(axes: Any, steps: list[Row], run: dict[str, Any]) -> None:
+    from matplotlib.ticker import StrMethodFormatter
+
     axes.set_title("learning rate")
     _steps_axis(axes, steps, run)
     axes.plot([row.step for row in steps], [row.lr for row in steps], color=ORANGE, linewidth=1.9)
     axes.set_ylim(bottom=0)
-    axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3), useMathText=True)
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    if steps:
+        _at_end(axes, steps[-1].step, steps[-1].lr, f"{steps[-1].lr:.2g}", ORANGE)
 
 
 def _speed(axes: Any, steps: list[Row], run: dict[str, Any]) -> None:
+    from matplotlib.ticker import StrMethodFormatter
+
     axes.set_title("tokens a second")
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.set_xlabel("step")
     _steps_axis(axes, steps, run)
     at, speed = [row.step for row in steps], [row.tokens_per_s for row in steps]
     axes.plot(at, speed, color=GREY, alpha=0.25, linewidth=0.8)
     if steps:
         axes.plot(at, smooth(speed), color=GREY, linewidth=1.9)
-        median = sorted(speed)[len(speed) // 2]
         axes.set_ylim(0, 1.25 * max(speed))
-        axes.text(0.99, 0.9, f"median {median:,.0f}", transform=axes.transAxes, ha="right", color=GREY, weight="bold")
+        axes.text(
+            0.99,
+            0.9,
+            f"median {statistics.median(speed):,.0f}",
+            transform=axes.transAxes,
+            ha="right",
+            color=GREY,
+            weight="bold",
+        )
 
 
 def _steps_axis(axes: Any, steps: list[Row], run: dict[str, Any]) -> None:
     total = run.get("steps") or (steps[-1].step if steps else 1)
-    axes.set_xlim(0, total * 1.06)
+    axes.set_xlim(0, total * 1.09)
 
 
 def main(argv: list[str] | None = None) -> None:
