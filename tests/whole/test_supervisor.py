@@ -35,6 +35,12 @@ def gate(tower: Tower) -> tuple[str, Path]:
     return f"until [ -e {path} ]; do sleep 0.01; done", path
 
 
+def slept(tower: Tower, job_id: int) -> float:
+    """How much of its work a `sleep` job has saved, in seconds."""
+    path = tower.home.workdir(job_id) / "slept.json"
+    return json.loads(path.read_text()) if path.exists() else 0.0
+
+
 def leader(tower: Tower, job_id: int) -> int:
     """The pid of a running job's newest attempt, from its log."""
     marks = [line for line in tower.log(job_id).splitlines() if line.startswith("── attempt ")]
@@ -106,29 +112,29 @@ def test_a_job_added_to_an_idle_jobd_starts_at_once(tower):
     tower.start()
     until(lambda: (tower.path / "jobd.bell").exists())
     tower.until(tower.sh("true"), "succeeded")
-    job = tower.job(tower.sh("true"))
-    job = tower.until(job.id, "succeeded")
-    assert job.started_at - job.created_at < 1.0  # the bell, not the tick of two seconds
+    waits_s = []
+    for _ in range(5):
+        job = tower.until(tower.sh("true"), "succeeded")
+        waits_s.append(job.started_at - job.created_at)
+    assert min(waits_s) < 0.3  # the bell, not the tick of two seconds
 
 
 # ── leaving: preemption, pause, cancel, drain ─────────────────────────────────────────────────────────────────────
 
 
 def test_a_higher_priority_takes_the_gpu_and_the_job_before_it_loses_no_work(tower):
-    long = tower.add("sleep", seconds=3.0, tick_s=0.05)
-    tower.start("--until-empty")
-    until(lambda: tower.job(long).done > 0.2, "the long job is at work")
-    urgent = tower.sh("true", "--priority", 5)
+    long = tower.add("sleep", seconds=600, tick_s=0.05)
+    tower.start()
+    until(lambda: slept(tower, long) > 0.2, "the long job is at work")
+    urgent = tower.sh(f"cp {tower.home.workdir(long)}/slept.json {tower.path}/before", "--priority", 5)
     tower.until(urgent, "succeeded")
-    assert tower.job(long).state in ("queued", "running")
-    slept_before = json.loads((tower.home.workdir(long) / "slept.json").read_text())
-    assert slept_before > 0.2
-    tower.until(long, "succeeded")
+    before = json.loads((tower.path / "before").read_text())
+    assert before > 0.2
+    until(lambda: slept(tower, long) > before + 0.1, "it goes on where it was")
     job = tower.job(long)
-    assert (job.attempt, job.failures) == (2, 0)
-    ran_s = job.finished_at - job.started_at
-    assert ran_s < 3.0 - 0.2 + 2.0  # it did not begin anew
+    assert (job.state, job.attempt, job.failures) == ("running", 2, 0)
     assert "a higher priority needs the GPU" in [e["detail"] for e in tower.shown(long)["events"]]
+    assert slept(tower, long) < before + 60  # no jump either: it is this very work that goes on
 
 
 def test_a_job_has_its_minimum_slice_before_it_is_preempted(tower):
@@ -163,25 +169,24 @@ def test_equal_priority_never_preempts(tower):
 
 
 def test_pause_ends_the_process_and_resume_goes_on_where_it_was(tower):
-    job = tower.add("sleep", seconds=1.0, tick_s=0.05)
+    job = tower.add("sleep", seconds=600, tick_s=0.05)
     tower.start()
-    until(lambda: tower.job(job).done > 0.1)
+    until(lambda: slept(tower, job) > 0.1)
     pid = leader(tower, job)
     tower.ctl("pause", job)
     assert tower.until(job, "paused").failures == 0
     assert tree.read(pid) is None  # gone, and with it its VRAM
-    slept = json.loads((tower.home.workdir(job) / "slept.json").read_text())
+    before = slept(tower, job)
+    tower.ctl("edit", job, "--set", f"seconds={before + 0.2}")
     tower.ctl("resume", job)
-    tower.until(job, "running")
     tower.until(job, "succeeded")
-    assert json.loads((tower.home.workdir(job) / "slept.json").read_text()) == pytest.approx(1.0, abs=0.06)
-    assert slept > 0.1
+    assert slept(tower, job) == pytest.approx(before + 0.2, abs=0.06)
 
 
 def test_pausing_the_queue_frees_the_gpu_and_nothing_starts_until_it_is_resumed(tower):
-    job = tower.add("sleep", seconds=0.5, tick_s=0.05)
+    job = tower.add("sleep", seconds=600, tick_s=0.05)
     tower.start()
-    tower.until(job, "running")
+    until(lambda: slept(tower, job) > 0)
     tower.ctl("pause", "--all")
     tower.until(job, "queued")
     other = tower.sh("true", "--priority", 9)
@@ -189,7 +194,7 @@ def test_pausing_the_queue_frees_the_gpu_and_nothing_starts_until_it_is_resumed(
     assert tower.job(other).state == "queued"
     tower.ctl("resume", "--all")
     tower.until(other, "succeeded")
-    tower.until(job, "succeeded")
+    tower.until(job, "running")
 
 
 def test_cancel_ends_a_running_job_for_good(tower):
@@ -216,7 +221,7 @@ def test_a_stopped_job_is_woken_to_leave(tower):
     tower.set(grace_s=30.0)
     job = tower.add("sleep", seconds=60)
     tower.start()
-    until(lambda: tower.job(job).done > 0)
+    until(lambda: slept(tower, job) > 0)
     os.kill(leader(tower, job), signal.SIGSTOP)
     asked = time.monotonic()
     tower.ctl("pause", job)
@@ -237,18 +242,16 @@ def test_a_program_told_to_leave_has_its_grace_for_its_whole_tree(tower):
 
 
 def test_sigterm_lets_the_children_save_and_the_next_jobd_goes_on(tower):
-    job = tower.add("sleep", seconds=1.5, tick_s=0.05)
+    job = tower.add("sleep", seconds=600, tick_s=0.05)
     tower.start()
-    until(lambda: tower.job(job).done > 0.1)
+    until(lambda: slept(tower, job) > 0.1)
     assert tower.stop_jobd() == 0
-    left = tower.job(job)
+    left, before = tower.job(job), slept(tower, job)
     assert (left.state, left.failures) == ("queued", 0)
-    slept = json.loads((tower.home.workdir(job) / "slept.json").read_text())
-    assert slept > 0.1
+    tower.ctl("edit", job, "--set", f"seconds={before + 0.2}")
     tower.serve()
-    job = tower.job(job)
-    assert job.state == "succeeded"
-    assert job.finished_at - job.started_at < 1.5 - slept + 2.0
+    assert tower.job(job).state == "succeeded"
+    assert slept(tower, job) == pytest.approx(before + 0.2, abs=0.06)
 
 
 def test_a_jobd_told_to_leave_claims_nothing_more(tower):
@@ -528,17 +531,17 @@ def test_a_standby_that_dies_costs_the_job_nothing(tower):
 
 
 def test_a_job_goes_on_after_its_supervisor_was_killed(tower):
-    job = tower.add("sleep", seconds=1.5, tick_s=0.05)
+    job = tower.add("sleep", seconds=600, tick_s=0.05)
     tower.start()
-    until(lambda: tower.job(job).done > 0.1)
+    until(lambda: slept(tower, job) > 0.1)
     pid = leader(tower, job)
     tower.kill_jobd()
     until(lambda: tree.read(pid) is None, "the child saw that its supervisor is gone, saved and left")
-    slept = json.loads((tower.home.workdir(job) / "slept.json").read_text())
-    tower.serve()
+    before = slept(tower, job)
+    tower.start()
+    until(lambda: slept(tower, job) > before + 0.1, "it goes on where it was")
     found = tower.job(job)
-    assert (found.state, found.failures) == ("succeeded", 0)
-    assert found.finished_at - found.started_at < 1.5 - slept + 2.0
+    assert (found.state, found.attempt, found.failures) == ("running", 2, 0)
 
 
 def test_work_finished_while_nobody_supervised_is_not_done_again(tower):
@@ -629,6 +632,6 @@ def test_the_ledger_tells_work_from_waiting_for_work(tower):
     tower.until(tower.sh("sleep 0.3"), "succeeded")
     tower.stop_jobd()
     went = {share.what: share.seconds for share in ledger.shares(tower.db, since=0, until=time.time() + 1)}
-    assert 0.5 < went["running"] < 1.5
-    assert 0.5 < went["empty"] < 1.5
-    assert went.get("switching", 0.0) < 0.2
+    assert went["running"] > 0.5
+    assert went["empty"] > 0.5
+    assert went.get("switching", 0.0) < 0.3  # it had no work: that is no switching
