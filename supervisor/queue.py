@@ -18,7 +18,7 @@ import json
 import math
 import random
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -120,9 +120,7 @@ def add(db: sqlite3.Connection, new: NewJob, *, now: float) -> int:
     return job_id
 
 
-def claim(
-    db: sqlite3.Connection, lane: str, *, now: float, expected: Callable[[Job], bool] | None = None
-) -> Job | None:
+def claim(db: sqlite3.Connection, lane: str, *, now: float) -> Job | None:
     """queued -> running: the next due job of a lane, highest priority first, then oldest. None if nothing is due."""
     with transaction(db):
         row = db.execute(
@@ -134,8 +132,6 @@ def claim(
         if row is None:
             return None
         job = Job.from_row(row)
-        if expected is not None and not expected(job):
-            raise StaleAttempt(f"job {job.id} came up where another was expected")
         _log(db, job.id, job.attempt, "claimed", at=now)
     return job
 
