@@ -3,14 +3,19 @@
 Autocommit is on, so a statement outside `transaction` is durable by itself; whatever belongs together goes inside one.
 """
 
+import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from itertools import zip_longest
 from pathlib import Path
+
+from datagen import files
 
 SCHEMA = Path(__file__).with_name("factory.sql")
 VERSION = 1  # user_version, as factory.sql sets it
 BUSY_S = 60.0
+COPIED_PAGES = 2048  # of 4 KiB, between two looks at whether to stop
 
 
 class BadFactory(Exception):
@@ -58,6 +63,36 @@ def _prepare(db: sqlite3.Connection) -> None:
     db.execute("pragma foreign_keys = on")
     if db.execute("pragma user_version").fetchone()[0] < VERSION:
         db.executescript(f"begin immediate;\n{SCHEMA.read_text()}\ncommit;")
+
+
+def copy_factory(source: Path, place: Path, tell: Callable[[], None] = lambda: None) -> None:
+    """Put a copy of a factory at place, whole or not at all; its folder is made.
+
+    tell is called every few MiB; what it raises ends the copying. Raises BadFactory.
+    """
+    beside = place.with_name(f".{place.name}.copy")
+    with closing(_existing(source)) as db:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        for rest in place.parent.glob(f"{beside.name}*"):  # of a copying that was killed
+            rest.unlink()
+        with closing(sqlite3.connect(beside)) as copy:
+            db.backup(copy, pages=COPIED_PAGES, progress=lambda *_: tell())
+    files.sync_file(beside)
+    os.replace(beside, place)
+    files.sync_folder(place.parent)
+
+
+def same_articles(one: Path, other: Path) -> bool:
+    """Do two factories hold the same articles? Raises BadFactory."""
+    with closing(_existing(one)) as a, closing(_existing(other)) as b:
+        asked = "select title, sha256 from article order by id"
+        return all(tuple(x or ()) == tuple(y or ()) for x, y in zip_longest(a.execute(asked), b.execute(asked)))
+
+
+def _existing(path: Path) -> sqlite3.Connection:
+    if not path.is_file():
+        raise BadFactory(f"there is no factory {path}: make it with corpus, or name another")
+    return open_factory(path)
 
 
 @contextmanager

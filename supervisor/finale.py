@@ -21,28 +21,27 @@ RULE = "─" * 78
 
 
 def show(home: Home, db: sqlite3.Connection, recipe: Recipe, ids: list[int]) -> None:
-    """Print what the finale of a recipe asks for."""
-    run = recipe.finale.get("run")
-    if run:
-        model = newest_judged(home, str(run))
-        if model is not None:
-            print(RULE)
-            print(view.safe_lines((home.path / "reports" / model / "report.md").read_text()))
-            _talk(home, model, [str(question) for question in recipe.finale.get("questions", [])])
+    """Print what a recipe's jobs made, and ask the newest of their models the finale's questions."""
+    model = newest_judged(home, set(ids))
+    if model is not None:
+        print(RULE)
+        print(view.safe_lines((home.path / "reports" / model / "report.md").read_text()))
+        _talk(home, model, [str(question) for question in recipe.finale.get("questions", [])])
     _pictures(home, db, ids)
     _times(db, ids)
-    if run and model is not None:
-        print(f'\nTalk with it: jobctl ask {model} "..."   or: jobctl chat {model}')
+    if model is not None:
+        print(f'\nTalk with it:\n  jobctl ask {model} "..."\n  jobctl chat {model}')
 
 
-def newest_judged(home: Home, run: str) -> str | None:
-    """The run's model with the most steps that has a report."""
+def newest_judged(home: Home, runs: set[int]) -> str | None:
+    """Of the models that these jobs trained and that have a report, the one of the last job, at its last step."""
     found = []
-    for manifest in home.path.glob(f"models/{run}_step*/manifest.json"):
-        facts = _read(manifest)
-        if facts and (home.path / "reports" / manifest.parent.name / "report.md").exists():
-            found.append((facts.get("step", 0), manifest.parent.name))
-    return max(found)[1] if found else None
+    for manifest in home.path.glob("models/*/manifest.json"):
+        about, name = _read(manifest), manifest.parent.name
+        is_ours = isinstance(about, dict) and about.get("kind") == "snapshot" and about.get("run") in runs
+        if is_ours and (home.path / "reports" / name / "manifest.json").exists():
+            found.append((about["run"], about.get("step", 0), name))
+    return max(found)[2] if found else None
 
 
 def _talk(home: Home, model: str, questions: list[str]) -> None:
@@ -84,10 +83,12 @@ def _times(db: sqlite3.Connection, ids: list[int]) -> None:
         by_name[queue.get(db, job_id).kind] += seconds
     longest = max(by_name.values(), default=0.0) or 1.0
     for name, seconds in sorted(by_name.items(), key=lambda item: -item[1]):
-        print(f"  {name:12} {view.bar(seconds / longest)} {view.duration(seconds)}")
+        print(f"  {name:12} {view.bar(seconds / longest)} {_spent(seconds)}")
     first = min(queue.get(db, job_id).created_at for job_id in ids)
     last = max(queue.get(db, job_id).finished_at or time.time() for job_id in ids)
-    print("  GPU lane: " + ", ".join(report.time_line(ledger.shares(db, since=first, until=last))))
+    print("  The GPU lane, from the first job to the last:")
+    for part in report.time_line(ledger.shares(db, since=first, until=last)):
+        print(f"    {part}")
 
 
 def attempts_s(db: sqlite3.Connection, ids: list[int]) -> dict[int, float]:
@@ -101,6 +102,10 @@ def attempts_s(db: sqlite3.Connection, ids: list[int]) -> dict[int, float]:
         ids,
     )
     return {row["job_id"]: row["seconds"] for row in rows}
+
+
+def _spent(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else view.duration(seconds)
 
 
 def _short(path: Path) -> str:

@@ -126,15 +126,20 @@ def _when(told: argparse.Namespace, now: float) -> float:
 
 def init(told: argparse.Namespace) -> None:
     """Make a folder a home."""
+    path = Path(told.home or ".").absolute()
+    make_home(path)
+    print(path)
+
+
+def make_home(path: Path) -> None:
+    """A folder with an empty queue."""
     from supervisor import db
 
-    path = Path(told.home or ".").absolute()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Refused(f"the home {path} can't be made: {error.strerror}") from error
     db.create(path / "queue.db")
-    print(path)
 
 
 def plan(told: argparse.Namespace) -> None:
@@ -153,8 +158,7 @@ def run(told: argparse.Namespace) -> int:
     from supervisor import watch
 
     path = Path(told.home or os.environ.get("NEVERREST_HOME") or ".").absolute()
-    if not (path / "queue.db").exists():
-        init(argparse.Namespace(home=str(path)))
+    make_home(path)
     return watch.run(Home(path), Path(told.recipe), _settings(told.set))
 
 
@@ -217,6 +221,8 @@ def edit(told: argparse.Namespace) -> None:
 
 def list_jobs(told: argparse.Namespace) -> None:
     """Jobs, newest work first."""
+    import shutil
+
     from supervisor import queue, view
 
     home = homes.find(told.home)
@@ -236,7 +242,8 @@ def list_jobs(told: argparse.Namespace) -> None:
     ).fetchall()
     found = [queue.Job.from_row(row) for row in rows]
     if not show_json(told, [view.as_dict(db, job, home, now=now) for job in found] if told.json else None):
-        print("\n".join(view.table(db, found, home, now=now)) if found else "no such job")
+        width = shutil.get_terminal_size((120, 40)).columns
+        print("\n".join(view.table(db, found, home, now=now, width=width)) if found else "no such job")
 
 
 def show(told: argparse.Namespace) -> None:

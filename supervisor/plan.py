@@ -6,15 +6,22 @@ source = "sample"
 [[job]]
 name = "corpus"
 kind = "corpus"
-after = []                 # names of jobs above
-args = { source = "{source}" }
-[finale]                   # what `jobctl run` shows at the end
-run = "{name}"
+args = { source = "{source}", factory = "corpus/{name}{n}.db" }
+[[job]]
+name = "generate"
+kind = "generate"
+after = ["corpus"]         # names of jobs above
+args = { corpus = "{corpus.factory}", factory = "factory/{name}{n}.db" }
+[finale]                   # what `jobctl run` shows at the end, besides report, picture and times
 questions = ["When did ...?"]
+
+{n} is empty the first time, then -2, -3 ...: an edited job writes beside what it made before, never over it.
+{corpus.factory} is that arg of a job above, as it is queued.
 """
 
 import hashlib
 import json
+import re
 import sqlite3
 import tomllib
 from collections.abc import Mapping
@@ -28,8 +35,9 @@ from supervisor import queue
 from supervisor.db import transaction
 from supervisor.errors import Refused
 from supervisor.home import Home
-from supervisor.queue import NewJob
+from supervisor.queue import Job, NewJob
 
+REFERENCE = re.compile(r"\{(\w[\w-]*)\.(\w+)\}")  # {job.arg}
 JOB_KEYS = {"name", "kind", "after", "args", "priority", "lane", "max_failures"}
 
 
@@ -69,40 +77,105 @@ def read(path: Path, overrides: Mapping[str, str]) -> Recipe:
 def plan(db: sqlite3.Connection, home: Home, recipe: Recipe, *, base: Path, now: float) -> list[int]:
     """Queue what is not queued yet, all or nothing. The ids of the recipe's jobs, in its order.
 
-    A job's key holds its args and those of all it needs: an edited recipe makes new jobs from the edit on.
-    base: what relative input paths are relative to.
+    A job's key holds its args, what it reads from outside, and the keys of all it needs: an edit makes new jobs from
+    there on, and what is before it is kept. base: what relative input paths are relative to.
     """
-    ids: dict[str, int] = {}
-    digests: dict[str, str] = {}
+    made: dict[str, _Planned] = {}
     with transaction(db):
         for entry in recipe.jobs:
-            name = entry["name"]
-            new = _new_job(recipe, entry, home, base, ids, digests)
-            ids[name] = queue.add(db, new, now=now)
-    return list(ids.values())
+            try:
+                made[entry["name"]] = _plan_one(db, home, recipe, entry, base, made, now)
+            except BadArgs as error:
+                raise Refused(f"recipe {recipe.name}, job {entry['name']}: {error}") from error
+    return [one.id for one in made.values()]
 
 
-def _new_job(
-    recipe: Recipe, entry: dict[str, Any], home: Home, base: Path, ids: dict[str, int], digests: dict[str, str]
-) -> NewJob:
+@dataclass(frozen=True)
+class _Planned:
+    """A job of the recipe that is in the queue. plain: its args if nothing had ever been edited."""
+
+    id: int
+    digest: str
+    plain: dict[str, Any]
+    args: dict[str, Any]
+
+
+def _plan_one(
+    db: sqlite3.Connection,
+    home: Home,
+    recipe: Recipe,
+    entry: dict[str, Any],
+    base: Path,
+    made: dict[str, _Planned],
+    now: float,
+) -> _Planned:
     name, kind, after = entry["name"], entry["kind"], entry.get("after", [])
-    if missing := [needed for needed in after if needed not in ids]:
+    if missing := [needed for needed in after if needed not in made]:
         raise Refused(f"recipe {recipe.name}: {name} comes after {missing[0]!r}, which is not above it")
-    try:
-        args = jobs.kind.parse(kind, entry.get("args", {}), cwd=base)
-        jobs.kind.check(kind, args, home.path)
-        lane = entry.get("lane", jobs.kind.lane(kind))
-        preemptible = jobs.kind.is_preemptible(kind, args)
-    except BadArgs as error:
-        raise Refused(f"recipe {recipe.name}, job {name}: {error}") from error
-    said = jobs.kind.as_given(args)
-    told = json.dumps([kind, said, [digests[needed] for needed in after]], sort_keys=True)
-    digests[name] = hashlib.sha256(told.encode()).hexdigest()[:12]
-    return NewJob(
-        kind=kind, args=said, lane=lane, name=name, priority=int(entry.get("priority", 0)), preemptible=preemptible,
-        after=[ids[needed] for needed in after], max_failures=int(entry.get("max_failures", queue.MAX_FAILURES)),
-        key=f"{recipe.name}/{name}/{digests[name]}", available_at=0.0,
+    plain = _args(kind, entry, "", {above: one.plain for above, one in made.items()}, base)
+    told = [kind, jobs.kind.as_given(plain), [made[needed].digest for needed in after], *_read_outside(kind, plain)]
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+    key = f"{recipe.name}/{name}/{digest}"
+    if (known := queue.find_key(db, key)) is not None:
+        return _Planned(known, digest, jobs.kind.as_given(plain), queue.get(db, known).args)
+    args = _args(kind, entry, _number(db, recipe, name), {above: one.args for above, one in made.items()}, base)
+    jobs.kind.check(kind, args, home.path)
+    new = NewJob(
+        kind=kind, args=jobs.kind.as_given(args), lane=entry.get("lane", jobs.kind.lane(kind)), name=name,
+        priority=int(entry.get("priority", 0)), preemptible=jobs.kind.is_preemptible(kind, args),
+        after=[made[needed].id for needed in after], max_failures=int(entry.get("max_failures", queue.MAX_FAILURES)),
+        key=key, available_at=0.0,
     )  # fmt: skip
+    return _Planned(queue.add(db, new, now=now), digest, jobs.kind.as_given(plain), jobs.kind.as_given(args))
+
+
+def _args(kind: str, entry: dict[str, Any], n: str, above: Mapping[str, Mapping[str, Any]], base: Path) -> Any:
+    """A job's Args, with {n} and {job.arg} filled in."""
+    return jobs.kind.parse(kind, _refer(_fill(entry.get("args", {}), {"n": n}), above), cwd=base)
+
+
+def _refer(value: Any, above: Mapping[str, Mapping[str, Any]]) -> Any:
+    """Every "{job.arg}" in a job's texts."""
+    if isinstance(value, dict):
+        return {key: _refer(item, above) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_refer(item, above) for item in value]
+    return REFERENCE.sub(lambda found: _meant(found, above), value) if isinstance(value, str) else value
+
+
+def _meant(found: "re.Match[str]", above: Mapping[str, Mapping[str, Any]]) -> str:
+    job, arg = found.groups()
+    if job not in above or arg not in above[job]:
+        has = f"it has {', '.join(above[job])}" if job in above else f"above it are {', '.join(above) or 'none'}"
+        raise BadArgs(f"{found[0]} takes a job above and one of its args: {has}")
+    return str(above[job][arg])
+
+
+def _read_outside(kind: str, args: Any) -> list[str]:
+    """What the job reads from outside the home, as a digest of its content, where its kind can tell."""
+    tell = getattr(jobs.kind.load(kind), "content", None)
+    return [] if tell is None else [tell(args)]
+
+
+def _number(db: sqlite3.Connection, recipe: Recipe, name: str) -> str:
+    """'' for the first job of this name, then '-2', '-3' ..."""
+    [count] = db.execute("select count(*) from job where instr(key, ?) = 1", (f"{recipe.name}/{name}/",)).fetchone()
+    return f"-{count + 1}" if count else ""
+
+
+def replace_older(db: sqlite3.Connection, recipe: Recipe, ids: list[int], *, now: float) -> list[Job]:
+    """Cancel what an earlier reading of this recipe queued and the newest does not hold, with all it submitted.
+
+    What is over stays as it is. The jobs that were cancelled.
+    """
+    rows = db.execute("select id from job where instr(key, ?) = 1 order by id", (f"{recipe.name}/",))
+    with transaction(db):
+        older = [row["id"] for row in rows if row["id"] not in set(ids)]
+        found = [queue.get(db, job_id) for job_id in (family(db, older) if older else [])]
+        open_ones = [job for job in found if job.state not in queue.OVER]
+        for job in open_ones:
+            queue.cancel(db, job.id, now=now)
+    return open_ones
 
 
 def family(db: sqlite3.Connection, ids: list[int]) -> list[int]:

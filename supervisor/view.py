@@ -15,6 +15,7 @@ from supervisor.queue import Job
 
 BAR = "█"
 BAR_REST = "░"
+NARROW = 100  # columns; below, lines show less
 SECRET = re.compile(r"TOKEN|SECRET|PASSW|KEY|CREDENTIAL|AUTH", re.IGNORECASE)
 
 
@@ -87,18 +88,27 @@ def serving(home: Home) -> bool:
     return False
 
 
-def table(db: sqlite3.Connection, found: Iterable[Job], home: Home, *, now: float) -> list[str]:
-    """Jobs as aligned lines, a heading first."""
+def table(
+    db: sqlite3.Connection, found: Iterable[Job], home: Home, *, now: float, width: int | None = None
+) -> list[str]:
+    """Jobs as aligned lines, a heading first. width: the last column is cut to it; a narrow one has no KIND."""
     rows = [("ID", "STATE", "KIND", "NAME", "PRIO", "PROGRESS", "ETA", "WHY / RESULT")]
+    narrow = width is not None and width < NARROW
     for job in found:
         why = job.error if job.state == "failed" else waiting_for(db, job, home, now=now) or job.note or ""
         rows.append((
-            str(job.id), job.state, job.kind, job.name if job.name != job.kind else "", str(job.priority),
+            str(job.id), job.state, job.kind, job.name if narrow or job.name != job.kind else "", str(job.priority),
             progress(job), eta(job, now), why or "",
         ))  # fmt: skip
-    cells = [[safe(cell) for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in cells) for column in range(7)]
-    return ["  ".join([*map(str.ljust, row[:7], widths), row[7]]).rstrip() for row in cells]
+    cells = [[safe(cell) for column, cell in enumerate(row) if not (narrow and column == 2)] for row in rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]) - 1)]
+    lines = ["  ".join([*map(str.ljust, row, widths), row[-1]]).rstrip() for row in cells]
+    return [cut(line, width) for line in lines] if width else lines
+
+
+def cut(text: str, width: int) -> str:
+    """The text in at most `width` columns; an ellipsis says that there was more."""
+    return text if len(text) <= width else text[: max(0, width - 1)] + "…"
 
 
 def progress(job: Job) -> str:

@@ -1,5 +1,6 @@
 """`jobctl run`: a recipe served and watched to its end, and then what it made."""
 
+import functools
 import os
 import shutil
 import signal
@@ -7,19 +8,20 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from supervisor import finale, plan, queue, view
+from supervisor import finale, plan, queue, tree, view
 from supervisor.db import transaction
 from supervisor.home import Home
 from supervisor.queue import Job
 
 LOOK_EVERY_S = 0.5
 SAY_EVERY_S = 15.0  # where nobody watches a terminal: a line per running job so often
-SHOWN_METRICS = (("loss", "loss {:.3f}"), ("val_loss", "val {:.3f}"), ("tokens_per_s", "{:,.0f} tok/s"),
-                 ("pass_rate", "pass {:.1%}"))  # fmt: skip
+PIPE_COLUMNS = 120  # where there is no terminal to ask
+START_S = 10.0  # a jobd that serves says so in a fraction of it
+SIGNS = {"succeeded": "✓", "failed": "✗", "cancelled": "✗", "running": "▶", "paused": "‖", "queued": "·"}
 
 
 def run(home: Home, recipe_path: Path, overrides: Mapping[str, str]) -> int:
@@ -27,12 +29,14 @@ def run(home: Home, recipe_path: Path, overrides: Mapping[str, str]) -> int:
     recipe = plan.read(recipe_path, overrides)
     db, began = home.connect(), time.time()
     ids = plan.plan(db, home, recipe, base=Path.cwd(), now=began)
+    for job in plan.replace_older(db, recipe, ids, now=began):
+        print(f"Replaced: job {job.id} {view.safe(job.name)} (`jobctl retry {job.id}` queues it again)")
     _dare_again(db, plan.family(db, ids))
     if not all(job.state == "succeeded" for job in _family(db, ids)):
+        print(f"Recipe {recipe.name}, home {home.path}. Ctrl-C saves and leaves.\n")
         try:
             _serve_until_done(home, db, ids)
         except KeyboardInterrupt:
-            print("\nSaved. The same command goes on from here.", flush=True)
             return 130
     else:
         print(f"Recipe {recipe.name}: everything is done already ({len(plan.family(db, ids))} jobs).\n")
@@ -57,6 +61,8 @@ def _family(db: sqlite3.Connection, ids: list[int]) -> list[Job]:
 
 def _serve_until_done(home: Home, db: sqlite3.Connection, ids: list[int]) -> None:
     """Watch until all is over, with a jobd of our own if none serves. Ctrl-C lets it save first."""
+    for signum in (signal.SIGTERM, signal.SIGHUP):  # a closed window is no reason to leave a jobd behind
+        signal.signal(signum, signal.default_int_handler)
     jobd = None if view.serving(home) else _start_jobd(home)
     home.ring()
     screen = Screen()
@@ -65,14 +71,27 @@ def _serve_until_done(home: Home, db: sqlite3.Connection, ids: list[int]) -> Non
             found = _family(db, ids)
             screen.draw(db, home, found)
             if all(job.state in queue.OVER for job in found) or _stuck(found):
-                return
+                break
             if jobd is not None and jobd.poll() is not None:
-                print(f"jobd ended with {jobd.returncode} (its words: {home.path / 'jobd.log'}); starting it again")
+                screen.say(
+                    f"jobd ended with {jobd.returncode} (its words: {home.path / 'jobd.log'}); starting it again"
+                )
                 jobd = _start_jobd(home)
             time.sleep(LOOK_EVERY_S)
-    finally:
-        if jobd is not None:
-            _stop(jobd)
+    except KeyboardInterrupt:
+        _say_goodbye(jobd)
+        raise
+    if jobd is not None:
+        _stop(jobd)
+
+
+def _say_goodbye(jobd: "subprocess.Popen[bytes] | None") -> None:
+    if jobd is None:
+        print("\nThe jobd that serves this home goes on. The same command watches it again.", flush=True)
+        return
+    print("\nSaving ...", flush=True)
+    if _stop(jobd):
+        print("Saved. The same command goes on from here.", flush=True)
 
 
 def _stuck(found: list[Job]) -> bool:
@@ -82,20 +101,28 @@ def _stuck(found: list[Job]) -> bool:
 
 
 def _start_jobd(home: Home) -> "subprocess.Popen[bytes]":
-    """A jobd in a session of its own: Ctrl-C at the terminal is for us, and we tell it."""
+    """A jobd in a session of its own: Ctrl-C at the terminal is for us, and we tell it. It does not outlive us."""
     with open(home.path / "jobd.log", "ab") as log:
-        return subprocess.Popen(
+        jobd = subprocess.Popen(
             [sys.executable, "-P", "-m", "supervisor.daemon", "-C", str(home.path)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            preexec_fn=functools.partial(tree.die_with_parent, signal.SIGTERM),
         )  # fmt: skip
+    give_up = time.monotonic() + START_S
+    while not view.serving(home) and jobd.poll() is None and time.monotonic() < give_up:
+        time.sleep(0.02)
+    return jobd
 
 
-def _stop(jobd: "subprocess.Popen[bytes]") -> None:
+def _stop(jobd: "subprocess.Popen[bytes]") -> bool:
+    """Tell it to leave, and wait while it saves. Whether it has left; a second Ctrl-C does not wait."""
     jobd.send_signal(signal.SIGTERM)
     try:
         jobd.wait()
     except KeyboardInterrupt:
         print("\nStill saving, in the background: the next run waits for it.", flush=True)
+        return False
+    return True
 
 
 class Screen:
@@ -109,48 +136,93 @@ class Screen:
 
     def draw(self, db: sqlite3.Connection, home: Home, found: list[Job]) -> None:
         now = time.time()
-        lines = {job.id: line(db, home, job, now) for job in found}
-        if self.live:
-            width = shutil.get_terminal_size().columns
-            up = f"\x1b[{self.drawn}A" if self.drawn else ""
-            text = "".join(f"\x1b[2K{lines[job.id][: width - 1]}\n" for job in found)
-            print(up + text, end="", flush=True)
-            self.drawn = len(found)
+        names = max(len(job.name) for job in found)
+        if not self.live:
+            self._append(found, lambda job: line(db, home, job, now, PIPE_COLUMNS, names), now)
             return
+        columns, rows = shutil.get_terminal_size()
+        above, shown, below = fold(found, rows - 2)
+        lines = [*above, *(line(db, home, job, now, columns - 1, names) for job in shown), *below]
+        up = f"\x1b[{self.drawn}A" if self.drawn else ""
+        print(up + "".join(f"\x1b[2K{text}\n" for text in lines) + "\x1b[J", end="", flush=True)
+        self.drawn = len(lines)
+
+    def say(self, text: str) -> None:
+        """A line of its own, that stays."""
+        print(text, flush=True)
+        self.drawn = 0
+
+    def _append(self, found: list[Job], text: Callable[[Job], str], now: float) -> None:
         for job in found:
             state = (job.state, job.attempt)
             due = job.state == "running" and now - self.said_at.get(job.id, 0.0) >= SAY_EVERY_S
             if state != self.last.get(job.id) or due:
                 self.last[job.id], self.said_at[job.id] = state, now
-                print(lines[job.id], flush=True)
+                print(text(job), flush=True)
 
 
-def line(db: sqlite3.Connection, home: Home, job: Job, now: float) -> str:
-    """One job: a sign, its name, a bar, how far, how long yet, loss and speed."""
-    signs = {"succeeded": "✓", "failed": "✗", "cancelled": "✗", "running": "▶", "paused": "‖", "queued": "·"}
-    head = f"{signs[job.state]} {view.safe(job.name):24.24}"
-    if job.state == "succeeded":
-        return f"{head} {view.bar(1.0)} {_amount(job):>22}  {_metrics(job)}".rstrip()
-    if job.state == "running" or (job.state == "queued" and job.done):
-        share = job.done / job.total if job.total else 0.0
-        left = f"{view.duration(job.eta_at - now)} left" if job.eta_at and job.state == "running" else ""
-        wait = "" if job.state == "running" else f"waits for {view.waiting_for(db, job, home, now=now)}"
-        return f"{head} {view.bar(share)} {_amount(job):>22}  {left:12} {_metrics(job)} {view.safe(wait)}".rstrip()
-    why = job.error if job.state == "failed" else f"waits for {view.waiting_for(db, job, home, now=now)}"
-    return f"{head} {view.safe(why or job.state)}"
+def fold(found: list[Job], rows: int) -> tuple[list[str], list[Job], list[str]]:
+    """What fits into `rows` lines: (a line for what was done first, jobs, a line for what comes last)."""
+    if len(found) <= rows:
+        return [], found, []
+    too_many = len(found) - max(1, rows - 2)
+    done = [job.id for job in found if job.state == "succeeded"][:too_many]
+    waiting = [job.id for job in found if job.state == "queued"][::-1][: too_many - len(done)]
+    above = [f"{SIGNS['succeeded']} {len(done)} more are done"] if done else []
+    below = [f"{SIGNS['queued']} {len(waiting)} more wait"] if waiting else []
+    return above, [job for job in found if job.id not in {*done, *waiting}], below
 
 
-def _amount(job: Job) -> str:
-    return f"{job.done:,.0f}/{job.total:,.0f} {job.unit}".rstrip() if job.total else ""
+def line(db: sqlite3.Connection, home: Home, job: Job, now: float, width: int, names: int) -> str:
+    """One job in `width` columns: a sign, its name in `names` columns, a bar, how far, how long yet, loss and speed."""
+    narrow = width < view.NARROW
+    names = min(names, 18 if narrow else 24)
+    head = f"{SIGNS[job.state]} {view.safe(job.name):{names}.{names}}"
+    waits = _why(db, home, job, now)
+    if not (job.done or job.state in ("running", "succeeded")):
+        return view.cut(f"{head}  {waits}", width)
+    share = 1.0 if job.state == "succeeded" else job.done / job.total if job.total else 0.0
+    text = f"{head}  {view.bar(share, 10 if narrow else 20)} {_amount(job, narrow)}"
+    if waits:
+        return view.cut(f"{text}  {waits}", width)
+    left = f"{view.duration(job.eta_at - now)} left" if job.eta_at and job.state == "running" else ""
+    for part in (f"{left:>11}", *_metrics(job)):
+        text += f"  {part}" if len(text) + 2 + len(part) <= width else ""
+    return text.rstrip()
 
 
-def _metrics(job: Job) -> str:
-    shown = [text.format(job.metrics[name]) for name, text in SHOWN_METRICS if _is_number(job.metrics.get(name))]
-    return "  ".join(shown)
+def _why(db: sqlite3.Connection, home: Home, job: Job, now: float) -> str:
+    """Why it does not run; '' when it does, or is done."""
+    if job.state in ("running", "succeeded"):
+        return ""
+    if job.state in ("failed", "cancelled"):
+        return view.safe(job.error if job.state == "failed" and job.error else job.state)
+    waits = f"waits for {view.waiting_for(db, job, home, now=now)}"
+    return view.safe(f"{waits}: {job.error}" if job.failures and job.error else waits)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float)
+def _amount(job: Job, narrow: bool) -> str:
+    amount = f"{job.done:,.0f}/{job.total:,.0f}" if job.total else ""
+    return f"{amount:>13}" if narrow else f"{amount:>17} {job.unit[:12]:12}"
+
+
+def _metrics(job: Job) -> list[str]:
+    """What a person looks at first, first: each as wide as it ever gets, so that columns stay."""
+    shown = []
+    for name, text in (("loss", "loss {:6.3f}"), ("tokens_per_s", "{:>6} tok/s"), ("val_loss", "val {:6.3f}"),
+                       ("pass_rate", "{:6.1%} pass")):  # fmt: skip
+        value = job.metrics.get(name)
+        if isinstance(value, int | float):
+            shown.append(text.format(short(value) if name == "tokens_per_s" else value))
+    return shown
+
+
+def short(count: float) -> str:
+    """12345 -> '12.3k'"""
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.1f}{unit}"
+    return f"{count:.0f}"
 
 
 def _show_failures(home: Home, db: sqlite3.Connection, bad: list[Job]) -> None:

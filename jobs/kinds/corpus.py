@@ -50,6 +50,19 @@ def check(args: Args, home: Path) -> None:
         raise BadArgs(str(error)) from error
 
 
+def content(args: Args) -> str:
+    """A digest of what the source holds: articles put into a folder later make a recipe begin anew."""
+    from datagen.dump import BadSource
+    from datagen.sources import check as check_source
+    from datagen.sources import fingerprint
+
+    try:
+        check_source(_settings(args))
+        return fingerprint(_settings(args))
+    except BadSource as error:
+        raise BadArgs(str(error)) from error
+
+
 def run(args: Args, job: Run, prepared: object = None) -> None:
     from datagen.corpus import collect
     from datagen.dump import BadSource

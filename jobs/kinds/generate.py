@@ -1,6 +1,7 @@
 """Turn a factory's snippets into question-answer records, without any model. Done items are found and left alone."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from datagen.records import FAMILIES
 from jobs.contract import BadArgs, HomePath, Run
@@ -12,6 +13,7 @@ FACTORY = HomePath("factory.db")
 @dataclass(frozen=True)
 class Args:
     factory: HomePath = FACTORY
+    corpus: HomePath | None = None  # another factory, whose articles are copied first; none: factory has its own
     families: tuple[str, ...] = FAMILIES
     phrasings_per_snippet: int = 28  # of the Q-PT wordings, chosen by hash
     per_fact: int | None = None  # wordings of one fact in one family at most; none: all there are
@@ -38,6 +40,8 @@ def run(args: Args, job: Run, prepared: object = None) -> None:
     from datagen.phrasings import Choice
 
     path = job.path(args.factory)
+    if args.corpus is not None:
+        bring_articles(job.path(args.corpus), path, job)
     if not path.is_file():
         raise BadArgs(
             f"there is no factory {args.factory}: make it with corpus, or name another with --set factory=..."
@@ -51,5 +55,18 @@ def run(args: Args, job: Run, prepared: object = None) -> None:
                 job.stop_if_asked()
         finally:
             db.close()
+    except BadFactory as error:
+        raise BadArgs(str(error)) from error
+
+
+def bring_articles(corpus: Path, factory: Path, job: Run) -> None:
+    """Copy the corpus to where the records will stand, once: other settings get a factory of their own."""
+    from datagen.factory import BadFactory, copy_factory, same_articles
+
+    try:
+        if not factory.is_file():
+            copy_factory(corpus, factory, tell=job.stop_if_asked)
+        elif not same_articles(corpus, factory):
+            raise BadFactory(f"{factory} holds other articles than {corpus}: name another factory, or leave corpus out")
     except BadFactory as error:
         raise BadArgs(str(error)) from error
