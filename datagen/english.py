@@ -15,6 +15,7 @@ BE = frozenset(("was", "were", "is", "are"))
 AUXILIARIES = BE | frozenset(words.words("had has have could would did does do can will might may must should"))
 _SUBORDINATORS = frozenset(words.words("who whom which that whose where when while although because if"))
 _AFTER_PARTICIPLE = frozenset(("by",))  # "the force led by X": led is no finite verb there
+_NAMING = frozenset(("called", "named", "codenamed", "nicknamed", "christened"))
 _DETERMINERS = frozenset(
     words.words("the a an his her its their this that these those of and or some many several most other")
 )
@@ -59,9 +60,16 @@ def finite_verb(clause: str) -> Verb | None:
         follower = clause[match.end() :].split(maxsplit=1)[:1]
         is_verb = word in AUXILIARIES or _is_past(word)
         by = word not in AUXILIARIES and follower and follower[0] in _AFTER_PARTICIPLE
-        if is_verb and previous and previous.lower() not in _DETERMINERS and not by:
+        if is_verb and previous and not _leads_a_noun(previous, word) and not by:
             if is_participle(word) and verb_follows(clause[match.start() + len(word) :]):
                 return None  # "the hall called the Dome became ...": the first is a participle, the verb comes later
+            if (
+                word in _NAMING
+                and clause.startswith(("a ", "an ", "A ", "An "))
+                and follower
+                and follower[0][0].isupper()
+            ):
+                return None  # "a bomb called Fat Man"
             return Verb(match.start(), match.start() + len(word), word)
         if token.endswith((",", ";", ":")):
             return None
@@ -76,7 +84,7 @@ def verb_follows(rest: str) -> bool:
         if before.endswith((",", ";", ":")) or token in _SUBORDINATORS or token in ("and", "but", "or", "as", "than"):
             return False
         word = token.rstrip(",.;:")
-        if (word in AUXILIARIES or _is_past(word)) and before.lower() not in _DETERMINERS and before:
+        if (word in AUXILIARIES or _is_past(word)) and before and not _leads_a_noun(before, word):
             return True
         before = token
     return False
@@ -86,9 +94,15 @@ def has_verb(text: str) -> bool:
     """Is there any word that looks like a finite verb?"""
     words = text.split()
     return any(
-        word.rstrip(",.;:") in AUXILIARIES or (_is_past(word.rstrip(",.;:")) and before.lower() not in _DETERMINERS)
+        word.rstrip(",.;:") in AUXILIARIES or (_is_past(word.rstrip(",.;:")) and not _leads_a_noun(before, word))
         for before, word in zip(["", *words], words, strict=False)
     )
+
+
+def _leads_a_noun(before: str, word: str) -> bool:
+    """'the armed men', 'the Emperor's recorded speech': behind such a word stands no finite verb."""
+    is_owner = before.endswith(("'s", "’s", "s'", "s’")) and word not in AUXILIARIES
+    return is_owner or before.lower() in _DETERMINERS
 
 
 def _is_past(word: str) -> bool:

@@ -55,7 +55,7 @@ create table if not exists record (
   seed       integer not null,
   check ((family = 'qpt') = (fact = '')),
   check (role = 'train' or fact <> ''),
-  unique (question, answer)
+  unique (question)
 ) strict;
 create index if not exists record_of_item on record (item_id);
 create index if not exists record_of_article on record (article_id, role);

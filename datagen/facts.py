@@ -117,6 +117,8 @@ def unaskable(title: str, sentence: str, feature: Feature) -> str | None:
     """Why one value of a good sentence can't be asked about, or None."""
     if re.search(rf"(?<!\w){re.escape(feature.text)}(?!\w)", title, re.IGNORECASE):
         return "the title gives it away"
+    if feature.kind == "person" and feature.text.split()[-1] in re.findall(r"\w{4,}", plain_title(title)):
+        return "the title gives it away"
     if len(re.findall(rf"(?<!\w){re.escape(feature.text)}(?!\w)", sentence)) > 1:
         return "stands twice in its sentence"
     return None

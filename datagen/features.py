@@ -51,8 +51,9 @@ _LEADS = (
     "reached left captured entered invaded occupied liberated"
 ).replace(" ", "|")
 _PREPOSITION = re.compile(rf"\b({_LEADS}) $", re.IGNORECASE)
-_AFTER_SHIP = re.compile(
+_NOT_BEFORE_A_NAME = re.compile(
     r"\b(?:ships?|battleships?|battlecruisers?|cruisers?|destroyers?|carriers?|submarines?|liner|HMS|USS|class) $"
+    r"|\b[A-Z]\. $"  # "J. Robert Oppenheimer": half a name
 )
 _PLACE = re.compile(rf"{CAPITAL}(?:-{CAPITAL})*(?: (?:of (?:the )?)?{CAPITAL})*")
 
@@ -128,7 +129,7 @@ def people(sentence: str, gazetteer: Gazetteer) -> Iterator[Feature]:
             text, end = text[:-2], end - 2
         if not name or not (is_person(name) or (has_rank and _titled_name(name, gazetteer))):
             continue
-        if _AFTER_SHIP.search(sentence[: end - len(text)]):
+        if _NOT_BEFORE_A_NAME.search(sentence[: end - len(text)]):
             continue
         if not _hangs_on(sentence, end - len(text), end):
             yield Feature("person", "full" if len(name) > 1 else "family", text, end - len(text), end)

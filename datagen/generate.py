@@ -23,7 +23,8 @@ from datagen.families import Draft, Dropped, Group, Work
 from datagen.features import extract
 from datagen.guards import Pair, refused
 from datagen.names import Census, Gazetteer
-from datagen.phrasings import MIN_TRAIN, Choice, draw
+from datagen.phrasings import MIN_TRAIN, Choice
+from datagen.plainest import plainest
 from datagen.pools import Pools, Sample, add_features
 from datagen.records import FAMILIES, Reference
 
@@ -188,18 +189,13 @@ class ArticleFacts:
             found = [facts_of(self.title, sentence, gazetteer) for sentence in sentences]
             self.facts[snippet_id] = [fact for facts, _ in found for fact in facts]
             self.refusals[snippet_id] = [refusal for _, refusals in found for refusal in refusals]
-        self.asked = _plainest([fact for facts in self.facts.values() for fact in facts], settings)
+        all_facts = [fact for facts in self.facts.values() for fact in facts]
+        self.asked = plainest(self.title, all_facts, settings.facts_per_article, settings.choice.seed)
 
     def work(self, snippet: sqlite3.Row, pools: Pools, choice: Choice) -> Work:
         facts = tuple(fact for fact in self.facts[snippet["id"]] if fact.key in self.asked)
         refusals = tuple(self.refusals[snippet["id"]])
         return Work(self.title, snippet["text"], self.text, facts, refusals, pools, choice)
-
-
-def _plainest(facts: Sequence[Fact], settings: Settings) -> set[str]:
-    """The keys of the facts that are asked about: all, or those with a plain shape first, then by hash."""
-    order = sorted(facts, key=lambda fact: (fact.shape is None, draw(settings.choice.seed, "fact", fact.key)))
-    return {fact.key for fact in order[: settings.facts_per_article]}
 
 
 # --- work

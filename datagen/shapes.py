@@ -7,10 +7,11 @@ did the battle begin"). Where the verb is outside the tables the direct form is 
 import re
 from typing import NamedTuple
 
-from datagen.english import AUXILIARIES, BASE_OF, BE, finite_verb, has_verb, invert, is_participle, verb_follows
+from datagen.doubts import is_doubtful, is_no_event, lacks_owner, may_be_of_a_noun
+from datagen.english import AUXILIARIES, BASE_OF, finite_verb, has_verb, invert, is_participle, verb_follows
 from datagen.features import Feature
 from datagen.names import Gazetteer
-from datagen.words import words
+from datagen.words import NUMBERS, words
 
 MAX_CLAUSE_WORDS = 22
 
@@ -31,10 +32,15 @@ _GOVERNED = re.compile(
 )
 _ADJUNCTS = words(
     "After In On With When While Although By During Following Despite Under As Before At For From Since"
-    " However Meanwhile Finally Later Eventually Soon"
+    " However Meanwhile Finally Later Eventually Soon Today Overall Currently Recently Originally Initially"
 )
 _ADJUNCT = re.compile(rf"(?:{'|'.join(_ADJUNCTS)})\b")
 _CLAUSE_END = re.compile(r"[,;:] | [-–—] |, | and (?=[a-z]+ed\b)|\.$")
+_NEXT_OF_A_LIST = re.compile(r", (?P<next>[^,;.]{1,40}?)(?:,| and | or )")
+_NEW_START = re.compile(
+    r"(?:and|but|or|who|whom|whose|that|to|of|by|into|which|where|when|while|with|after|before|as|because|in|on|at|from|for|under|one|two|three|four|five"
+    r"|six|seven|eight|nine|ten|during|about|only|just|exactly|together|the day|a few|most|many|including)\b"
+)
 _QUANTIFIER = re.compile(
     r"(?:^|\s)(?:[Aa]bout|[Ss]ome|[Aa]round|[Nn]early|[Mm]ore than|[Oo]ver|[Aa]t least|[Aa]lmost|[Aa]pproximately"
     r"|[Rr]oughly|[Ff]ewer than|[Ll]ess than|[Uu]p to|[Aa] total of|[Oo]nly) $"
@@ -44,9 +50,15 @@ _DATE_LIKE = re.compile(r"\b(?:1[0-9]{3}|20[0-2][0-9])\b")
 
 # What comes between the verb and the adjunct may own the adjunct: "since the defeat of Poland in 1939".
 _SECOND_CLAUSE = re.compile(
-    r"\b(?:when|while|which|who|whom|that|because|where|if|whether|since|until|after|before|following|despite|as)\b"
+    r"\b(?:but|when|while|which|who|whom|that|because|where|if|whether|since|until|after|before|following|despite|as)\b"
 )
-_IN_A_LIST = re.compile(r"(?:,| and| or)(?: the)? [A-Z][\w’'-]*(?: [A-Z][\w’'-]*)*(?:[,.;]|$| and| or| in| on)")
+_TO_WHAT_END = re.compile(r" (?:to [a-z]|as )")  # "chose him in May 1944 to lead it": without its end it says little
+_NAMES = r"[A-Z][\w’'-]*(?: [A-Z][\w’'-]*)*"
+_IN_A_LIST = re.compile(
+    rf"(?:,| and| or|, and)(?: (?:again|in|on|at|the))* "
+    rf"(?:\d|{_NAMES}(?:[,.;]|$| (?:and|or|in|on|at|from|for|with)\b))"
+)
+_NEEDLESS = re.compile(r" (?:also|therefore|thus|nevertheless|however)\b")  # they point back, and say nothing
 
 
 class Shape(NamedTuple):
@@ -62,7 +74,7 @@ def shape_of(sentence: str, feature: Feature, features: list[Feature], gazetteer
     shape = make(sentence, feature, gazetteer)
     if shape is None or len(shape.embedded.split()) > MAX_CLAUSE_WORDS or _opens(shape.embedded):
         return None
-    return shape
+    return None if is_doubtful(shape.embedded) else shape
 
 
 def _opens(text: str) -> bool:
@@ -85,15 +97,6 @@ def _is_reduced(clause: str, after: str) -> bool:
     return verb is not None and is_participle(verb.word) and verb_follows(f"x{after}")
 
 
-def _is_copula(clause: str) -> bool:
-    """'The battle was a series of attacks': asked with where, it reads broken; 'the ship was sunk' does not."""
-    verb = finite_verb(clause)
-    if verb is None or verb.word not in BE:
-        return False
-    follower = clause[verb.end :].split()[:1]
-    return not follower or not (is_participle(follower[0]) or follower[0] == "born")
-
-
 def _on_island(feature: Feature) -> bool:
     return feature.before.lower() == "on" and "Front" not in feature.text and "River" not in feature.text
 
@@ -114,26 +117,42 @@ def _adjunct(wh: str, lead: re.Pattern[str], sentence: str, feature: Feature, ga
             return None
     if clause is None or (wh == "when" and _DATE_LIKE.search(clause)) or _SECOND_CLAUSE.search(clause):
         return None
-    if (wh == "where" and _is_copula(clause)) or _IN_A_LIST.match(after):
+    clause = gazetteer.lower_first(_NEEDLESS.sub("", clause))
+    if _IN_A_LIST.match(after) or is_no_event(wh, clause) or lacks_owner(_subject(clause), clause):
         return None
-    clause = gazetteer.lower_first(clause)
+    if may_be_of_a_noun(wh, clause) or _TO_WHAT_END.match(after):
+        return None
     inverted = invert(clause)
     return Shape(f"{wh} {inverted}" if inverted else f"{wh} was it that {clause}", f"{wh} {clause}")
+
+
+def _subject(clause: str) -> str:
+    verb = finite_verb(clause)
+    return clause[: verb.start] if verb else clause
 
 
 def first_clause(text: str) -> str | None:
     """The main clause that text begins with, up to where the next one starts. None when it has no sure verb."""
     for end in _CLAUSE_END.finditer(text):
         clause = text[: end.start()].rstrip(" .")
-        if is_clause(clause):
+        passive_too = end[0] == " and " and is_participle(clause.split()[-1])  # "was influenced and inspired by"
+        if is_clause(clause) and not passive_too and not cuts_a_list(text, end.start()):
             return _first_of_two(clause)
     return None
+
+
+def cuts_a_list(text: str, comma: int) -> bool:
+    """'the British, Indian and Malayan troops': does a list go on behind this comma?"""
+    found = _NEXT_OF_A_LIST.match(text, comma)
+    return found is not None and not has_verb(found["next"]) and not _NEW_START.match(found["next"])
 
 
 def _first_of_two(clause: str) -> str:
     """'Lee surrendered and the war was over' -> 'Lee surrendered'."""
     for joint in re.finditer(r" (?:and|but) ", clause):
         first, second = clause[: joint.start()], clause[joint.end() :]
+        if _SECOND_CLAUSE.search(first):  # "so that new Panther and Tiger tanks could join": whose 'and' is it?
+            return clause
         if is_clause(first) and (is_clause(second) or second.split()[0] in BASE_OF):
             return first
     return clause
@@ -143,7 +162,8 @@ def last_clause(head: str, *, object_follows: bool = False) -> str | None:
     """The main clause that ends where the adjunct starts, without what leads up to it or a first of two verbs."""
     if ", " in head:
         lead, _, rest = head.rpartition(", ")
-        if not (_ADJUNCT.match(lead) and "," not in lead) and not rest.startswith(("and ", "but ")):
+        is_joined = rest.startswith(("and ", "but ")) and finite_verb(lead) is not None
+        if not (_ADJUNCT.match(lead) and "," not in lead) and not is_joined:
             return None
         head = rest.removeprefix("and ").removeprefix("but ")
     if ", " not in head and (verb := finite_verb(head)) is not None:
@@ -172,7 +192,9 @@ def _may_be_passive_too(predicate: str, last: str, object_follows: bool) -> bool
 
 
 _UNFINISHED = re.compile(r"\b(?:the|a|an|of|in|on|at|to|and|or|by|for|with|from|between|both)$")
-_PRONOUN_FIRST = re.compile(r"(?:he|she|it|they|his|her|its|their|this|these|that|those|who|which)\b", re.IGNORECASE)
+_PRONOUN_FIRST = re.compile(
+    r"(?:and|but|or|so|yet|he|she|it|they|his|her|its|their|this|these|that|those|who|which)\b", re.IGNORECASE
+)
 
 
 def is_clause(text: str) -> bool:
@@ -183,7 +205,8 @@ def is_clause(text: str) -> bool:
     first = text.split()[0]
     if first in AUXILIARIES or first in BASE_OF or ";" in text or ":" in text or _UNFINISHED.search(text):
         return False
-    if not re.search(r"[^\W\d]", text[: verb.start]):
+    subject = text[: verb.start].split()
+    if not re.search(r"[^\W\d]", text[: verb.start]) or all(word.endswith("ly") and word.islower() for word in subject):
         return False
     return not _PRONOUN_FIRST.match(text) and not _ADJUNCT.match(text)
 
@@ -196,9 +219,10 @@ def _who(sentence: str, feature: Feature, gazetteer: Gazetteer) -> Shape | None:
     if found and _GOES_ON.match(after) and not after.startswith(" and "):
         clause = last_clause(found[1])
         if clause and re.search(r"\b(?:was|were|been) (?:\w+ly )?\w+$", clause) and is_participle(clause.split()[-1]):
-            clause = gazetteer.lower_first(clause)
+            clause = gazetteer.lower_first(_NEEDLESS.sub("", clause))
             inverted = invert(clause)
-            return Shape(f"by whom {inverted}", f"by whom {clause}") if inverted else None
+            owned = not lacks_owner(_subject(clause), clause)
+            return Shape(f"by whom {inverted}", f"by whom {clause}") if inverted and owned else None
     return None
 
 
@@ -213,7 +237,8 @@ def _who_subject(after: str) -> Shape | None:
     verb = finite_verb(rest) if rest else None
     if rest is None or verb is None or verb.start != 2 or len(rest.split()) < 4:
         return None
-    return Shape(f"who {rest[2:]}", f"who {rest[2:]}")
+    rest = _NEEDLESS.sub("", rest[1:]).strip()
+    return None if lacks_owner("General He", f"General He {rest}") else Shape(f"who {rest}", f"who {rest}")
 
 
 def _how_many(sentence: str, feature: Feature, gazetteer: Gazetteer) -> Shape | None:
@@ -226,17 +251,32 @@ def _how_many(sentence: str, feature: Feature, gazetteer: Gazetteer) -> Shape | 
     if not head:
         rest = first_clause("x" + after)
         verb = finite_verb(rest) if rest else None
-        return Shape(f"{what} {rest[2:]}", f"{what} {rest[2:]}") if rest and verb and verb.start == 2 else None
+        if rest is None or verb is None or verb.start != 2 or lacks_owner(feature.unit, rest):
+            return None
+        return Shape(f"{what} {rest[2:]}", f"{what} {rest[2:]}")
     clause = last_clause(head, object_follows=True)
     verb = finite_verb(clause) if clause else None
     if clause is None or verb is None or verb.end != len(clause) or not _GOES_ON.match(after):
         return None
+    if verb.word in _TOLLS and not head.startswith(clause):  # "and killed 800 people": where and when is lost
+        return None
     return _how_many_object(what, clause, after, gazetteer)
+
+
+_OBJECT_END = re.compile(r"[,;:.](?: |$)| and | but | when | while | who | which | where |$")
+_OF_ITS_OWN = "|".join(["the", "a", "an", "about", "some", "more", "over", "nearly", "almost", "only", *NUMBERS])
+# "6,250 tanks and guns": the number is not the tanks' alone
+_COUNTED_TOGETHER = re.compile(rf" (?:and|or) (?!(?:{_OF_ITS_OWN})\b)[a-z][a-z-]+\b(?<!ed)")
+_TOLLS = frozenset(words("killed wounded injured lost sank destroyed captured damaged took shot claimed rescued"))
 
 
 def _how_many_object(what: str, clause: str, after: str, gazetteer: Gazetteer) -> Shape | None:
     """'The army lost ____ men in Crete.' -> 'how many men the army lost in Crete'."""
-    rest = re.split(r"[,;:.](?: |$)| and | but | when | while | who | which | where ", after)[0].rstrip()
-    clause = gazetteer.lower_first(clause) + rest
+    end = _OBJECT_END.search(after)
+    if end is None or cuts_a_list(after, end.start()) or _COUNTED_TOGETHER.match(after):
+        return None
+    clause = gazetteer.lower_first(_NEEDLESS.sub("", clause)) + after[: end.start()].rstrip()
     inverted = invert(clause)
-    return Shape(f"{what} {inverted}", f"{what} {clause}") if inverted and has_verb(clause) else None
+    if inverted is None or not has_verb(clause) or lacks_owner(_subject(clause), clause):
+        return None
+    return Shape(f"{what} {inverted}", f"{what} {clause}")

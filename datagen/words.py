@@ -50,7 +50,7 @@ GIVEN_NAMES = words("""
     Sigmund Simo Simon Soemu Sophie Stafford Stanislaw Stanisław Stefan Stephen Steve Steven Stewart Susan Tadamichi
     Tadeusz Takagi Takeo Takijiro Ted Theodor Theodore Thomas Thurgood Timothy Tom Tomoyuki Trygve Ulysses Vasily
     Vera Victor Vidkun Viktor Vincent Virginia Vladimir Vyacheslav Väinö Walter Walther Werner Wilhelm Will William
-    Willy Winfield Winston Wladyslaw Wolfgang Władysław Yuri Yves Zhou
+    Willy Winfield Winston Wladyslaw Wolfgang Władysław Yevgeny Yuri Yves Zhou
 """)  # fmt: skip
 
 # "Suda Bay", "Karelian Isthmus".
@@ -139,43 +139,50 @@ IRREGULAR_PASTS = words("""
     understood/understand withdrew/withdraw overran/overrun undertook/undertake oversaw/oversee swept/sweep
     bore/bear dug/dig fed/feed lent/lend rode/ride shook/shake stole/steal swore/swear wore/wear dealt/deal
     foresaw/foresee overcame/overcome retook/retake rebuilt/rebuild clung/cling crept/creep stuck/stick awoke/awake
+    travelled/travel froze/freeze bent/bend bound/bind blew/blow arose/arise forbade/forbid
 """)  # fmt: skip
 UNCHANGED_PASTS = words("""
-    put set cut hit let shut split cost beset cast spread burst
+    put set cut hit let shut split cost beset cast spread burst hurt quit rid shed thrust
 """)  # fmt: skip
 REGULAR_VERBS = words("""
-    abandon abolish absorb accept accompany accuse achieve acquire add adopt advance agree aim allow anchor announce
-    appear apply appoint approach approve arrange arrest arrive ask assault assemble assign assume attack attempt
-    attend authorize award ban base bear believe belong block board bomb bombard call cancel capture carry cause
-    celebrate change charge claim clear close coin collapse collect command commence commission commit compete
-    complete compose conclude conduct confirm connect conquer consider consist construct contain continue contribute
-    control convert convince cooperate coordinate cover crash create cripple cross crown crush damage debate debut
-    deceive decide declare decline decode decorate defeat defend delay deliver demand demonstrate deny depart deploy
-    derive describe design destroy detect develop devise die direct disable disappear discover discuss disembark
-    dismiss display divide drop earn elect embark emerge employ enable encircle encounter end enjoy enter equip
-    escape establish estimate evacuate exceed exchange execute exist expand expect expel explain explode exploit
-    expose express extend face fail fear feature fire follow force form found free function gain gather graduate
-    grant guard guide halt hand happen harm head help hope identify ignore impose improve include increase inflict
-    inform inherit insist inspect inspire intend intercept introduce invade invent investigate invite involve
-    isolate issue join judge jump justify kill knock land last launch liberate lift link list live load locate look
-    lower maintain manage march marry mass match measure mention merge mine mobilize move murder name need negotiate
-    nickname nominate note number observe obtain occupy occur offer open operate oppose order organize originate
-    overlook overwhelm own parachute park participate pass penetrate perform permit persuade pin place plan play
-    pledge point position possess postpone praise prefer premiere prepare present preserve press prevent produce
-    promise promote propose protect prove provide publish pull punish pursue push question raid raise reach realize
-    rebel recall receive recognize recommend reconquer record recover reduce refer refuse regain regard reign
-    reinforce reject relate release relieve rely remain remove rename repair replace reply report represent repulse
-    request rescue resign resist resolve respond restore result resume retain retire retreat return reveal review
-    rule sail save scatter score scuttle seal secure seem seize select separate serve settle shape share shell ship
-    show sign solve sound spot stage star start starve state stay stop store storm strengthen study submit succeed
-    suffer suggest supervise supply support suppose surpass surrender surround survive suspend sustain target tend
-    test threaten torpedo total touch train transfer transform transport trap travel treat trigger try turn unite
-    urge use value view visit volunteer vote wait want warn watch weaken weigh welcome witness work wound yield
+    abandon abolish absorb accept accompany accuse achieve acquire acquit add adopt advance agree aim alarm allow
+    amount anchor announce answer appear apply appoint approach approve arm arrange arrest arrive ask assassinate
+    assault assemble assign assume attack attempt attend authorize award ban base bear believe belong besiege block
+    blockade board bomb bombard burn bury bypass call cancel capitulate capture carry cause cede celebrate change
+    charge claim clear close coin collapse collect combine command commence commission commit compare compete
+    complete compose conclude condemn conduct confirm confuse connect conquer conscript consecrate consider consist
+    construct contain continue contribute control convert convince cooperate coordinate count counter-attack cover
+    crash create credit cripple criticise cross crowd crown crush damage debate debut deceive decide declare decline
+    decode decorate dedicate defeat defend delay deliver demand demonstrate deny depart deploy derive describe
+    design destroy detect develop devise diagnose die direct disable disappear disarm discover discuss disembark
+    dismiss displace display distrust divide dominate draft drop drown earn elect embark emerge employ enable
+    encircle encounter encourage end engage enjoy enter equip escape escort establish estimate evacuate exceed
+    exchange execute exist expand expect expel experience explain explode exploit expose express extend face fail
+    favour fear feature fire flood follow force form fortify found free function fund gain gather graduate grant
+    guard guide halt hand hang happen harm head help honour hope identify ignore impose improve include increase
+    inflict inform inherit insist inspect inspire intend intercept intern introduce invade invent investigate invite
+    involve isolate issue jam join joke judge jump justify kill knight knock lack land last launch learn liberate
+    lift link list live load locate look lower maintain manage march marry mass match measure mention merge mine
+    mobilize modify move murder name need negotiate nickname nominate note number obey observe obtain occupy occur
+    offer open operate oppose order organise organize originate outclass overlook overwhelm owe own parachute
+    paralyse park participate pass penetrate perform permit persuade photograph pilot pin place plan play pledge
+    point poison position possess postpone praise predict prefer premiere prepare present preserve preside press
+    prevent proclaim produce promise promote propose protect prove provide publish pull punish pursue push question
+    raid raise reach realize rebel recall recapture receive recognize recommend reconquer record recover reduce
+    refer refuse regain regard reign reinforce reject relate release relieve rely remain remember remove rename
+    reopen repair repeat replace reply report represent reprimand repulse request rescue resign resist resolve
+    respond restore result resume retain retire retreat return reveal review roll ruin rule sail save scatter score
+    scramble scuttle seal search secure seem seize select sentence separate serve settle shape share shell shelter
+    ship show sight sign skip slope slow solve sound spot squeeze stage star start starve state station stay stop
+    store storm strengthen study submit succeed suffer suggest supervise supply support suppose surpass surprise
+    surrender surround survive suspend sustain target tend test testify threaten torpedo total touch tow train
+    transfer transform translate transport trap travel treat trigger try turn unite urge use value view visit
+    volunteer vote wait walk want warn watch weaken weigh welcome widen wish witness work wound wreck yield
 """)  # fmt: skip
 
 # Their past tense doubles the last letter: "shipped".
 DOUBLING_VERBS = words("""
-    ban commit compel control drop equip excel expel knit occur overlap permit pin plan prefer propel rebel refer
+    ban commit compel control drop equip excel expel jam knit occur overlap permit pin plan prefer propel rebel refer
     rub ship spot stop strip submit tip transfer transmit trap trim
 """)  # fmt: skip
 IRREGULAR_PARTICIPLES = words("""

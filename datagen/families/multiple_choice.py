@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datagen.families import Draft, Dropped, Group, Work, dropped
 from datagen.phrasings import draw, phrased
 
-VERSION = 1
+VERSION = 2
 PHRASINGS = {
     "plain": "{body} {options}",
     "choose": "Choose the right answer. {body} {options}",

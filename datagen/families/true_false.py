@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datagen.families import Draft, Dropped, Group, Work, dropped
 from datagen.phrasings import phrased
 
-VERSION = 1
+VERSION = 2
 PHRASINGS = {
     "true_or_false": "True or false? {statement}",
     "asked_after": "{statement} True or false?",

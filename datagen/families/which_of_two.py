@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datagen.families import Draft, Dropped, Group, Work, dropped
 from datagen.phrasings import phrased
 
-VERSION = 1
+VERSION = 2
 PHRASINGS = {
     "or": "{body} {first} or {second}?",
     "choose": "Choose between {first} and {second}. {body}",

@@ -36,6 +36,7 @@ CORPUS = census(SENTENCES)
         ("The plan of Field Marshal Erich von Manstein failed.", ["person: Erich von Manstein"]),
         ("Prime Minister Winston Churchill's speech was heard.", ["person: Winston Churchill"]),
         ("General Slim crossed the river.", ["person: Slim"]),
+        ("The physicist J. Robert Oppenheimer was chosen.", []),
         ("The battleship Jean Bart fired.", []),
         ("The Red Army and Army Group Centre fought.", []),
         ("They met at Yalta in February.", ["place: Yalta"]),
@@ -109,5 +110,7 @@ def test_a_value_that_the_title_names_or_that_stands_twice_is_not_asked_for() ->
     facts, refusals = facts_of("Siege of Tobruk", "The siege of Tobruk began on 10 April 1941 in Libya.", KNOWN)
     assert [fact.value for fact in facts] == ["10 April 1941", "Libya"]
     assert [refusal.reason for refusal in refusals] == ["the title gives it away"]
+    _, [refusal] = facts_of("Chester W. Nimitz", "Chester William Nimitz commanded the whole fleet.", KNOWN)
+    assert refusal.reason == "the title gives it away"
     _, refusals = facts_of("War", "The army left Paris in 1940 and came back to Paris in 1944.", KNOWN)
     assert {refusal.reason for refusal in refusals} == {"stands twice in its sentence"}
