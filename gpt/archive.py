@@ -77,7 +77,7 @@ def write_model(
     facts: dict[str, Any],
     note: str = "",
 ) -> None:
-    """Keep a model. facts go into the manifest: kind, parent, run, pack, step, tokens_seen, val_loss, git_commit.
+    """Keep a model. facts go into the manifest: kind, parent, run, pack, step, tokens_seen, val_loss and so on.
 
     A complete folder stays as it is: the same name is the same model.
     """

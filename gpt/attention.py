@@ -63,9 +63,13 @@ class Documents:
         """(N' + 1,) int32 on the device: the ends of the documents that are not empty."""
         return torch.tensor([0, *(end for _, end in self.spans)], dtype=torch.int32).to(self.device)
 
+    @property
+    def lengths(self) -> list[int]:
+        return [end - start for start, end in self.spans]
+
     @cached_property
     def longest(self) -> int:
-        return max((end - start for start, end in self.spans), default=0)
+        return max(self.lengths, default=0)
 
     @cached_property
     def buckets(self) -> list[Bucket]:

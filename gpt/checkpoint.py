@@ -39,26 +39,37 @@ class Checkpoint:
 
 
 def save(root: Path, checkpoint: Checkpoint) -> Path:
-    """Put root/step-XXXXXXX on the disk, and forget all but the newest KEPT. Returns the folder."""
+    """Put root/step-XXXXXXX on the disk, and forget all but the newest KEPT. Returns the folder.
+
+    Raises OSError (a full disk) with the ones before still there, and nothing of this one.
+    """
     root.mkdir(parents=True, exist_ok=True)
     place = root / f"step-{checkpoint.step:07d}"
     beside = root / f".{place.name}.tmp"
-    for rest in (beside, place):  # a writer that was killed; or the same step, once damaged, made again
+    for rest in (*root.glob(".step-*.tmp"), place):  # a writer that was killed; the same step, once lost, made again
         shutil.rmtree(rest, ignore_errors=True)
-    beside.mkdir()
-    for group, tensors in checkpoint.groups.items():
-        save_file({name: t.detach().contiguous() for name, t in tensors.items()}, beside / f"{group}.safetensors")
-        files.sync_file(beside / f"{group}.safetensors")
-    files.write_json(beside / STATE, checkpoint.state)
-    names = sorted(path.name for path in beside.iterdir())
-    files.write_manifest(
-        beside, {"step": checkpoint.step, "sha256": {name: files.sha256(beside / name) for name in names}}
-    )
-    os.rename(beside, place)
+    try:
+        _write(beside, checkpoint)
+        os.rename(beside, place)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
     files.sync_folder(root)
     for old in saved(root)[KEPT:]:
         shutil.rmtree(old)
     return place
+
+
+def _write(folder: Path, checkpoint: Checkpoint) -> None:
+    """All files of a checkpoint, flushed, the manifest last."""
+    folder.mkdir()
+    for group, tensors in checkpoint.groups.items():
+        path = folder / f"{group}.safetensors"
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
+        files.sync_file(path)
+    files.write_json(folder / STATE, checkpoint.state)
+    sha256 = {path.name: files.sha256(path) for path in sorted(folder.iterdir())}
+    files.write_manifest(folder, {"step": checkpoint.step, "sha256": sha256})
 
 
 def saved(root: Path) -> list[Path]:

@@ -11,6 +11,10 @@ class BadConfig(ValueError):
     """A model or a training that can't be: what we got, what we take."""
 
 
+class Diverged(BadConfig):
+    """The loss is no number any more: the settings drove it there, and would again."""
+
+
 ATTENTIONS = ("auto", "loop", "bucket", "varlen")  # auto, and the backends of gpt/attention.py
 CHOICES = {"pos": ("learned", "rope"), "norm": ("layer", "rms"), "mlp": ("gelu", "relu2")}
 

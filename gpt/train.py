@@ -4,6 +4,7 @@ checkpoint, and on the CPU ends with the same bits as if nothing had happened.
 It knows nothing of jobs: `stop` says when to leave, `tell` takes a sentence for a person, and each Step can `save`.
 """
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from torch import Tensor
 from gpt import checkpoint, metrics, optim, schedule
 from gpt.attention import choose
 from gpt.checkpoint import Checkpoint
-from gpt.config import BadConfig, TrainConfig
+from gpt.config import BadConfig, Diverged, TrainConfig
 from gpt.data import Batch, context_at, read_batch
 from gpt.loss import labelled_loss
 from gpt.model import GPT
@@ -28,6 +29,7 @@ from gpt.shards import Pack, open_pack
 class Step:
     """A finished optimizer step. tokens_seen: tokens that gave loss, since step 1.
 
+    longest: the longest document so far; learned positions past it were never trained.
     save() makes a checkpoint of it; evaluate() measures the val loss where the step did not.
     """
 
@@ -37,6 +39,7 @@ class Step:
     lr: float
     tokens_per_s: float
     tokens_seen: int
+    longest: int
     grad_norm: float
     epoch: float
     model: GPT
@@ -93,7 +96,7 @@ class Trainer:
         self.model.use_attention(choose(config.attention, self.device, self.model.dtype))
         self.model.to(self.device)
         self.optimizer = optim.make_optimizer(self.model, config.betas, config.eps)
-        self.step = self.contexts_seen = self.tokens_seen = 0
+        self.step = self.contexts_seen = self.tokens_seen = self.longest = 0
         self.saved_step: int | None = None
         if resume is not None:
             self._restore(resume, tell)
@@ -122,8 +125,10 @@ class Trainer:
         optim.set_rates(self.optimizer, lr, decay)
         self.optimizer.step()
         mean, grad_norm = loss.item(), norm.item()  # the only place where the CPU waits for the GPU
+        self._check_finite(number, mean, grad_norm, lr)
         tokens_per_s = sum(batch.num_tokens for batch in batches) / (time.monotonic() - started)
         self.step, self.tokens_seen = number, self.tokens_seen + labels
+        self.longest = max(self.longest, *(batch.docs.longest for batch in batches))
         self.contexts_seen += config.contexts_per_step
         val_loss = self.evaluate() if number % config.eval_every == 0 or number == config.steps else None
         row = metrics.Row(number, mean, val_loss, lr, tokens_per_s, self.tokens_seen, decay, grad_norm, time.time())
@@ -135,12 +140,20 @@ class Trainer:
             lr,
             tokens_per_s,
             self.tokens_seen,
+            self.longest,
             grad_norm,
             epoch,
             self.model,
             self.save,
             self.evaluate,
         )
+
+    def _check_finite(self, number: int, loss: float, grad_norm: float, lr: float) -> None:
+        if not math.isfinite(loss + grad_norm):
+            raise Diverged(
+                f"at step {number} the loss became {loss} (gradient {grad_norm}, lr {lr:.2g}): take a lower lr or a "
+                f"longer warm-up in a new job; the checkpoint before it is kept"
+            )
 
     def _read_step(self) -> list[Batch]:
         """The step's micro-batches, in order: all of them first, for the number of labels."""
@@ -207,6 +220,7 @@ class Trainer:
             "step": self.step,
             "contexts_seen": self.contexts_seen,
             "tokens_seen": self.tokens_seen,
+            "longest": self.longest,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "fixed": fixed(self.config, self.pack),
@@ -231,7 +245,7 @@ class Trainer:
         self.model.load_state_dict(resume.groups["model"])
         optim.load_optimizer_tensors(self.model, self.optimizer, resume.groups["optimizer"])
         self._set_rng(resume.groups["rng"])
-        self.step, self.tokens_seen = state["step"], state["tokens_seen"]
+        self.step, self.tokens_seen, self.longest = state["step"], state["tokens_seen"], state["longest"]
         self.contexts_seen, self.saved_step = state["contexts_seen"], state["step"]
 
 

@@ -45,28 +45,36 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     args = parser.parse_args(argv)
 
-    from gpt.archive import DamagedModel, load_model
+    from gpt.archive import DamagedModel, entry, load_model
     from gpt.config import BadConfig
     from gpt.sample import Sampling
 
     try:
         sampling = Sampling(args.max_new_tokens, args.temperature, args.top_k, args.top_p, args.seed)
-        model, tokenizer = load_model(args.home / "models" / args.model, args.device)
+        folder = args.home / "models" / args.model
+        model, tokenizer = load_model(folder, args.device)
+        longest = entry(folder).manifest.get("longest")
         if args.question:
-            print_answers(model, tokenizer, args.question, sampling, args.json)
+            print_answers(model, tokenizer, args.question, sampling, longest, args.json)
         else:
-            chat(model, tokenizer, sampling, args.model)
+            chat(model, tokenizer, sampling, longest, args.model)
     except (FileNotFoundError, DamagedModel, BadConfig) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def ask(model: "GPT", tokenizer: "Tokenizer", questions: list[str], sampling: "Sampling") -> list[Answer]:
-    """Each question by itself, in their order. Raises BadConfig when one is longer than the model's context."""
+def ask(
+    model: "GPT", tokenizer: "Tokenizer", questions: list[str], sampling: "Sampling", longest: int | None = None
+) -> list[Answer]:
+    """Each question by itself, in their order. Raises BadConfig when one is longer than the model's context.
+
+    longest: the longest document the model was trained on, when known.
+    """
     from gpt.sample import generate
 
     prompts = [tokenizer.prompt(question) for question in questions]
+    warn_past_training(model, longest, max(map(len, prompts)))
     done: list[Completion] = generate(model, prompts, sampling, stop_token=tokenizer.im_end)
     return [
         Answer(question, tokenizer.decode(c.tokens), len(c.tokens), c.stopped)
@@ -74,17 +82,29 @@ def ask(model: "GPT", tokenizer: "Tokenizer", questions: list[str], sampling: "S
     ]
 
 
+def warn_past_training(model: "GPT", longest: int | None, num_tokens: int) -> None:
+    """Rows of a learned position table past the longest training document are as they were at the start."""
+    if longest is not None and model.config.pos == "learned" and num_tokens >= longest:
+        text = f"this question is {num_tokens} tokens, training went to {longest}: what follows is guesswork"
+        print(text, file=sys.stderr)
+
+
 def print_answers(
-    model: "GPT", tokenizer: "Tokenizer", questions: list[str], sampling: "Sampling", json_: bool
+    model: "GPT",
+    tokenizer: "Tokenizer",
+    questions: list[str],
+    sampling: "Sampling",
+    longest: int | None,
+    json_: bool,
 ) -> None:
-    for answer in ask(model, tokenizer, questions, sampling):
+    for answer in ask(model, tokenizer, questions, sampling, longest):
         if json_:
             print(json.dumps(vars(answer), ensure_ascii=False))
         else:
             print(f"Q  {safe(answer.question)}\nA  {safe(answer.answer)}{'' if answer.stopped else ' ...'}\n")
 
 
-def chat(model: "GPT", tokenizer: "Tokenizer", sampling: "Sampling", name: str) -> None:
+def chat(model: "GPT", tokenizer: "Tokenizer", sampling: "Sampling", longest: int | None, name: str) -> None:
     """Question by question until end of input."""
     from gpt.config import BadConfig
 
@@ -99,7 +119,7 @@ def chat(model: "GPT", tokenizer: "Tokenizer", sampling: "Sampling", name: str) 
             continue
         started = time.monotonic()
         try:
-            [answer] = ask(model, tokenizer, [question], sampling)
+            [answer] = ask(model, tokenizer, [question], sampling, longest)
         except BadConfig as error:
             print(error)
             continue

@@ -210,6 +210,7 @@ def keep(args: Args, job: Run, pack: "Pack", step: "Step") -> None:
         "pack_sha256": pack.manifest["sha256"],
         "step": step.number,
         "tokens_seen": step.tokens_seen,
+        "longest": step.longest,
         "loss": step.loss,
         "val_loss": val_loss,
         "git_commit": archive.git_commit(),

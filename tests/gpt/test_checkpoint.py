@@ -1,6 +1,7 @@
 """A checkpoint is whole or absent, whatever dies when; a damaged one is named, and the one before it is taken."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,25 @@ def test_when_none_is_whole_it_does_not_begin_again_in_silence(tmp_path):
         load_newest(tmp_path, lambda _: None)
 
 
+def test_a_full_disk_leaves_the_ones_before_and_nothing_of_the_new_one(tmp_path, monkeypatch):
+    save(tmp_path, made(1))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.files, "sync_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(tmp_path, made(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-0000001"]
+
+
+def test_what_a_killed_writer_left_is_swept_by_the_next_save(tmp_path):
+    (tmp_path / ".step-0000004.tmp").mkdir()
+    (tmp_path / ".step-0000004.tmp" / "model.safetensors").write_bytes(b"torn")
+    save(tmp_path, made(6))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-0000006"]
+
+
 class PowerCut(Exception):
     """The process is gone at this call."""
 
@@ -116,12 +136,12 @@ def test_dying_at_any_call_that_touches_the_disk_leaves_the_old_or_the_new(tmp_p
     calls = 0
 
     def dying(real, at):
-        def call(*args):
+        def call(*args, **how):
             nonlocal calls
             calls += 1
-            if calls == at:
+            if calls >= at:
                 raise PowerCut
-            return real(*args)
+            return real(*args, **how)
 
         return call
 
@@ -130,6 +150,7 @@ def test_dying_at_any_call_that_touches_the_disk_leaves_the_old_or_the_new(tmp_p
         root, calls = tmp_path / str(at), 0
         save(root, made(1))
         with monkeypatch.context() as patch:
+            patch.setattr(shutil, "rmtree", dying(shutil.rmtree, at))  # who is dead cleans up nothing
             for name in ("fsync", "rename", "replace"):
                 patch.setattr(os, name, dying(getattr(os, name), at))
             try:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from gpt import checkpoint, metrics
-from gpt.config import BadConfig
+from gpt.config import BadConfig, Diverged
 from gpt.data import context_at, read_batch
 from gpt.shards import DamagedPack, open_pack
 from gpt.train import Trainer, train
@@ -221,6 +221,18 @@ def test_a_model_that_does_not_fit_its_pack_is_refused_with_what_does(pack, tmp_
         list(train(config(pack, **changes), tmp_path))
 
 
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint_before(pack, tmp_path, monkeypatch):
+    from gpt import train as module
+
+    real, run = module.batch_loss, train(config(pack), tmp_path)
+    assert [next(run).number for _ in range(7)] == list(range(1, 8))
+    monkeypatch.setattr(module, "batch_loss", lambda *batch: real(*batch) * math.nan)
+    with pytest.raises(Diverged, match=r"at step 8 the loss became nan .* take a lower lr"):
+        next(run)
+    assert [path.name for path in checkpoint.saved(tmp_path / "checkpoint")] == ["step-0000005"]
+    assert len(losses(tmp_path)) == 7
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -252,4 +264,6 @@ def test_the_checkpoint_says_what_made_it(pack, tmp_path):
     assert state["config"]["lr"] == 3e-3
     assert state["fixed"]["model"] == dataclasses.asdict(shape(dropout=0.1))
     assert state["contexts_seen"] == 20
+    lengths = [int(n) for i in contexts_seen(workdir) for n in read_batch(open_pack(pack), "train", [i]).docs.lengths]
+    assert state["longest"] == max(lengths)
     assert str(pack.parent) not in json.dumps(state), "no path of this machine"

@@ -114,6 +114,15 @@ def test_chat_answers_until_the_input_ends(home, name, capsys, monkeypatch):
     assert "of 1 to 160 tokens each" in talk, "too long a question is said, and the talk goes on"
 
 
+def test_a_question_past_what_learned_positions_were_trained_on_is_answered_with_a_warning(home, name, capsys):
+    longest = archive.entry(home / "models" / name).manifest["longest"]
+    assert 100 < longest <= 160
+    assert chat.main([name, "--home", str(home), "--question", "y " * (longest // 2)]) == 0
+    assert f"training went to {longest}: what follows is guesswork" in capsys.readouterr().err
+    assert chat.main([name, "--home", str(home), "--question", "y"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
