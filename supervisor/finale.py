@@ -5,9 +5,11 @@ Reads only files that jobs left, and asks the model in another process: this roo
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
+import textwrap
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -18,6 +20,7 @@ from supervisor.home import Home
 from supervisor.plan import Recipe
 
 RULE = "─" * 78
+PAGE_COLUMNS = 100  # as wide as a report is written
 
 
 def show(home: Home, db: sqlite3.Connection, recipe: Recipe, ids: list[int]) -> None:
@@ -25,12 +28,33 @@ def show(home: Home, db: sqlite3.Connection, recipe: Recipe, ids: list[int]) -> 
     model = newest_judged(home, set(ids))
     if model is not None:
         print(RULE)
-        print(view.safe_lines((home.path / "reports" / model / "report.md").read_text()))
+        page = view.safe_lines((home.path / "reports" / model / "report.md").read_text())
+        print(fitted(page, shutil.get_terminal_size((PAGE_COLUMNS, 0)).columns))
         _talk(home, model, [str(question) for question in recipe.finale.get("questions", [])])
     _pictures(home, db, ids)
     _times(db, ids)
     if model is not None:
         print(f'\nTalk with it:\n  jobctl ask {model} "..."\n  jobctl chat {model}')
+
+
+def fitted(page: str, columns: int) -> str:
+    """A page for a terminal that may be narrower than it: prose is wrapped anew, tables are cut at the right."""
+    lines: list[str] = []
+    in_table = False
+    for line in page.splitlines():
+        in_table ^= line.startswith("```")
+        goes_on = lines and lines[-1] and not in_table and not lines[-1].startswith(("#", "```", " "))
+        if goes_on and line.strip() and not line.startswith(("#", "- ", "```")):
+            lines[-1] += " " + line.strip()
+        else:
+            lines.append(view.cut(line, columns) if in_table else line)
+    return page if max(map(len, page.splitlines())) <= columns else "\n".join(_wrap(line, columns) for line in lines)
+
+
+def _wrap(line: str, columns: int) -> str:
+    if len(line) <= columns:
+        return line
+    return textwrap.fill(line, columns, subsequent_indent="  " if line.startswith("- ") else "", break_on_hyphens=False)
 
 
 def newest_judged(home: Home, runs: set[int]) -> str | None:
@@ -71,7 +95,16 @@ def _pictures(home: Home, db: sqlite3.Connection, ids: list[int]) -> None:
     for job_id in ids:
         picture = home.workdir(job_id) / "monitor.png"
         if picture.exists():
+            _draw_again(home, picture)
             print(f"{RULE}\nThe picture of {queue.get(db, job_id).name}: {_short(picture)}")
+
+
+def _draw_again(home: Home, picture: Path) -> None:
+    """The last verdict comes after the last step: a picture that is older than a report does not show it."""
+    reports = home.path / "reports"
+    if any(page.stat().st_mtime > picture.stat().st_mtime for page in reports.glob("*/report.json")):
+        words = [sys.executable, "-P", "-m", "gpt.plot", str(picture.parent), "--reports", str(reports)]
+        subprocess.run(words, capture_output=True, check=False)  # the older picture is a picture, too
 
 
 def _times(db: sqlite3.Connection, ids: list[int]) -> None:

@@ -176,17 +176,17 @@ def fold(found: list[Job], rows: int) -> tuple[list[str], list[Job], list[str]]:
 def line(db: sqlite3.Connection, home: Home, job: Job, now: float, width: int, names: int) -> str:
     """One job in `width` columns: a sign, its name in `names` columns, a bar, how far, how long yet, loss and speed."""
     narrow = width < view.NARROW
-    names = min(names, 18 if narrow else 24)
+    names = min(names, 16 if narrow else 24)
     head = f"{SIGNS[job.state]} {view.safe(job.name):{names}.{names}}"
     waits = _why(db, home, job, now)
     if not (job.done or job.state in ("running", "succeeded")):
         return view.cut(f"{head}  {waits}", width)
     share = 1.0 if job.state == "succeeded" else job.done / job.total if job.total else 0.0
-    text = f"{head}  {view.bar(share, 10 if narrow else 20)} {_amount(job, narrow)}"
+    text = f"{head}  {view.bar(share, 8 if narrow else 20)} {_amount(job, narrow)}"
     if waits:
         return view.cut(f"{text}  {waits}", width)
     left = f"{view.duration(job.eta_at - now)} left" if job.eta_at and job.state == "running" else ""
-    for part in (f"{left:>11}", *_metrics(job)):
+    for part in (f"{left:>10}", *_metrics(job)):
         text += f"  {part}" if len(text) + 2 + len(part) <= width else ""
     return text.rstrip()
 
@@ -207,9 +207,9 @@ def _amount(job: Job, narrow: bool) -> str:
 
 
 def _metrics(job: Job) -> list[str]:
-    """What a person looks at first, first: each as wide as it ever gets, so that columns stay."""
+    """What a person looks at first, first: each as wide as it usually gets, so that columns stay."""
     shown = []
-    for name, text in (("loss", "loss {:6.3f}"), ("tokens_per_s", "{:>6} tok/s"), ("val_loss", "val {:6.3f}"),
+    for name, text in (("loss", "loss {:5.3f}"), ("tokens_per_s", "{:>5} tok/s"), ("val_loss", "val {:5.3f}"),
                        ("pass_rate", "{:6.1%} pass")):  # fmt: skip
         value = job.metrics.get(name)
         if isinstance(value, int | float):

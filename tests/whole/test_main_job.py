@@ -221,6 +221,8 @@ def test_it_ends_with_the_report_the_picture_the_answer_and_where_the_time_went(
     assert report.strip() in said
     picture = said.split("The picture of train: ")[1].splitlines()[0]
     assert Path(CHECKOUT, picture).read_bytes().startswith(PNG)
+    judged_at = (project.path / "reports" / newest / "report.json").stat().st_mtime
+    assert Path(CHECKOUT, picture).stat().st_mtime > judged_at  # the last verdict is in it
     answer = said.split("When did Operation Overlord begin?\n")[1].splitlines()[0]
     assert answer.strip().startswith("→")
     times = said.split("Where the time went:\n")[1]
