@@ -78,20 +78,25 @@ def saved(root: Path) -> list[Path]:
 
 
 def load_newest(root: Path, tell: Callable[[str], None] = print) -> Checkpoint | None:
-    """The newest checkpoint that is whole; None when there is none. A damaged one is told, and set aside by name.
+    """The newest checkpoint that is whole; None when there is none. Damaged ones after it are told, and set aside.
 
-    Raises Damaged when there are some but none is whole: to begin from nothing would throw work away in silence.
+    Raises Damaged when there are some but none is whole: to begin from nothing would throw work away in silence. They
+    stay where they are then, so that another try ends the same.
     """
-    complaints = []
+    damaged: list[tuple[Path, Damaged]] = []
     for folder in saved(root):
         try:
-            return load(folder)
+            found = load(folder)
         except Damaged as error:
-            complaints.append(str(error))
-            folder.replace(_free(root / f"damaged-{folder.name}"))
-            tell(f"{error}; the checkpoint before it is taken")
-    if complaints:
-        raise Damaged(f"no checkpoint is whole: {'; '.join(complaints)}. To begin again from step 0, queue a new job")
+            damaged.append((folder, error))
+            continue
+        for bad, why in damaged:
+            bad.replace(_free(root / f"damaged-{bad.name}"))
+            tell(f"{why}; the checkpoint before it is taken")
+        return found
+    if damaged:
+        complaints = "; ".join(str(why) for _, why in damaged)
+        raise Damaged(f"no checkpoint is whole: {complaints}. To begin again from step 0, queue a new job")
     return None
 
 
