@@ -20,7 +20,6 @@ from supervisor.home import Home
 from supervisor.plan import Recipe
 
 RULE = "─" * 78
-PAGE_COLUMNS = 100  # as wide as a report is written
 
 
 def show(home: Home, db: sqlite3.Connection, recipe: Recipe, ids: list[int]) -> None:
@@ -29,7 +28,7 @@ def show(home: Home, db: sqlite3.Connection, recipe: Recipe, ids: list[int]) -> 
     if model is not None:
         print(RULE)
         page = view.safe_lines((home.path / "reports" / model / "report.md").read_text())
-        print(fitted(page, shutil.get_terminal_size((PAGE_COLUMNS, 0)).columns))
+        print(fitted(page, shutil.get_terminal_size().columns) if sys.stdout.isatty() else page)
         _talk(home, model, [str(question) for question in recipe.finale.get("questions", [])])
     _pictures(home, db, ids)
     _times(db, ids)
