@@ -103,8 +103,10 @@ class Trainer:
         self.saved_at = time.monotonic()
         workdir.mkdir(parents=True, exist_ok=True)
         self.metrics = metrics.open_metrics(workdir / "metrics.db", last_step=self.step)
+        torch.set_flush_denormal(True)  # a rare token's moments shrink into numbers that are slow on a CPU
 
     def close(self) -> None:
+        torch.set_flush_denormal(False)  # it holds for the whole process, and others may want them
         self.metrics.close()
 
     def advance(self, stop: Callable[[], bool]) -> Step | None:
@@ -289,4 +291,3 @@ def check_fits(config: TrainConfig, pack: Pack) -> None:
 def use_threads(num: int | None) -> None:
     """So many threads, or as many as this process may use. Said aloud: resume is exact only with the same number."""
     torch.set_num_threads(num or len(os.sched_getaffinity(0)))
-    torch.set_flush_denormal(True)
