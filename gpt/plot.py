@@ -18,7 +18,7 @@ from gpt.metrics import Row, read_steps
 
 # Okabe and Ito: told apart by everybody (jfly.uni-koeln.de/color)
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#6B6B6B"
-EMA = 0.9
+SMOOTH_SHARE = 0.025  # of a run's steps: about as many are in a smoothed value
 SIZE_INCHES, DPI = (12.0, 7.4), 110
 
 
@@ -33,7 +33,12 @@ class Judged:
     num: int
 
 
-def smooth(values: list[float], decay: float = EMA) -> list[float]:
+def smoothed(values: list[float]) -> list[float]:
+    """smooth over a fixed share of what there is, at least ten values."""
+    return smooth(values, 1 - 1 / max(10.0, SMOOTH_SHARE * len(values)))
+
+
+def smooth(values: list[float], decay: float) -> list[float]:
     """Exponential moving average, divided by its own weight so that it starts at the first value, not at zero."""
     out, mean = [], 0.0
     for number, value in enumerate(values, 1):
@@ -68,7 +73,7 @@ def draw(steps: list[Row], run: dict[str, Any], judged: dict[str, list[Judged]],
     with pyplot.rc_context(_style()):
         figure = pyplot.figure(figsize=SIZE_INCHES, dpi=DPI)
         grid = figure.add_gridspec(
-            3, 2, left=0.065, right=0.975, top=0.835, bottom=0.075, hspace=0.42, wspace=0.16, width_ratios=(1.65, 1)
+            3, 2, left=0.065, right=0.975, top=0.835, bottom=0.075, hspace=0.42, wspace=0.19, width_ratios=(1.65, 1)
         )
         _header(figure, steps, run, now)
         _loss(figure.add_subplot(grid[:, 0]), steps, run)
@@ -138,7 +143,7 @@ def _loss(axes: Any, steps: list[Row], run: dict[str, Any]) -> None:
     at = [row.step for row in steps]
     raw = [row.loss for row in steps]
     axes.plot(at, raw, color=BLUE, alpha=0.22, linewidth=0.8)
-    _line(axes, at, smooth(raw), BLUE, "train")
+    _line(axes, at, smoothed(raw), BLUE, "train")
     val = [(row.step, row.val_loss) for row in steps if row.val_loss is not None]
     if val:
         _line(axes, [step for step, _ in val], [loss for _, loss in val], VERMILION, "val", marker="o")
@@ -205,7 +210,7 @@ def _speed(axes: Any, steps: list[Row], run: dict[str, Any]) -> None:
     at, speed = [row.step for row in steps], [row.tokens_per_s for row in steps]
     axes.plot(at, speed, color=GREY, alpha=0.25, linewidth=0.8)
     if steps:
-        axes.plot(at, smooth(speed), color=GREY, linewidth=1.9)
+        axes.plot(at, smoothed(speed), color=GREY, linewidth=1.9)
         axes.set_ylim(0, 1.25 * max(speed))
         axes.text(
             0.99,
@@ -220,7 +225,7 @@ def _speed(axes: Any, steps: list[Row], run: dict[str, Any]) -> None:
 
 def _steps_axis(axes: Any, steps: list[Row], run: dict[str, Any]) -> None:
     total = run.get("steps") or (steps[-1].step if steps else 1)
-    axes.set_xlim(0, total * 1.09)
+    axes.set_xlim(0, total * 1.12)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -57,7 +57,7 @@ def test_smoothing_is_a_weighted_mean_of_all_there_was(values, decay):
 
 
 def test_smoothing_starts_at_the_first_value_and_keeps_a_constant():
-    assert plot.smooth([5.0, 5.0, 5.0]) == pytest.approx([5.0, 5.0, 5.0])
+    assert plot.smoothed([5.0, 5.0, 5.0]) == pytest.approx([5.0, 5.0, 5.0])
 
 
 @pytest.mark.parametrize("num_steps", [0, 1, 2, 30])
