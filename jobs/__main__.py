@@ -111,6 +111,8 @@ def attempt(ticket: Ticket, run: Run, supervisor: Supervisor) -> int:
     except OutOfGpuMemory as error:
         print(error, file=sys.stderr)
         return EXIT_OUT_OF_MEMORY
+    finally:
+        run.flush()
 
 
 def hold_lane(path: str | None) -> Any:

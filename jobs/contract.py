@@ -88,6 +88,7 @@ class Run:
         self.stop_requested = False  # set by SIGTERM, or by stdin closing; a kind looks at it often
         self._reports = reports
         self._next_progress = 0.0
+        self._unsent: dict[str, Any] | None = None  # progress that waits for its turn
         self.sent: list[dict[str, Any]] = []  # what was reported while there was no pipe
         self.submitted: list[dict[str, Any]] = []  # by this attempt: a supervisor that died may not have read them
 
@@ -103,10 +104,16 @@ class Run:
     def progress(self, done: float, total: float, unit: str = "", **metrics: float | None) -> None:
         """Work done so far that was never done before. Cheap to call: at most five reports a second leave."""
         now = time.monotonic()
-        if now < self._next_progress and done < total:
-            return
-        self._next_progress = now + PROGRESS_EVERY_S
-        self._send("progress", done=done, total=total, unit=unit, metrics=metrics)
+        self._unsent = {"done": done, "total": total, "unit": unit, "metrics": metrics}
+        if now >= self._next_progress or done >= total:
+            self._next_progress = now + PROGRESS_EVERY_S
+            self.flush()
+
+    def flush(self) -> None:
+        """Send the newest progress, if it has waited. Called when the child leaves: its last word must not be lost."""
+        if self._unsent is not None:
+            unsent, self._unsent = self._unsent, None
+            self._send("progress", **unsent)
 
     def submit(
         self,

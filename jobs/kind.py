@@ -9,6 +9,7 @@ and, where it helps,
     preemptible(args) -> bool        whether a higher priority may interrupt it; where there is none, it may
     WARM = ("torch", ...)            imported in standby
     check(args, home) -> None        what only the disk can tell, at `jobctl add`: raises BadArgs
+    content(args) -> str             digest of what it reads from outside the home: a recipe planned again looks at it
     prepare(args, job) -> object     in standby, without the GPU; its result is run's `prepared`
     argv(args) -> Program            instead of run: another program is the child
 """

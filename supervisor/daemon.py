@@ -5,9 +5,7 @@ Between two jobs of the GPU lane lies one transaction: the end of one and the cl
 """
 
 import argparse
-import dataclasses
 import errno
-import fcntl
 import os
 import selectors
 import signal
@@ -18,14 +16,15 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any
 
-import jobs.kind
 from jobs.contract import BadArgs
 from supervisor import child as children
 from supervisor import db as database
-from supervisor import gpu, ledger, notify, queue, recovery, settings, tree, verdict
+from supervisor import home as homes
+from supervisor import ledger, notify, queue, recovery, settings, standby, tree, verdict
 from supervisor.child import Child, Phase
 from supervisor.errors import Refused, StaleAttempt
 from supervisor.home import Home
+from supervisor.lane import Lane
 from supervisor.notify import say
 from supervisor.queue import Job
 
@@ -34,7 +33,6 @@ PROGRESS_EVERY_S = 1.0  # how often a child's progress goes to the queue
 SEEN_EVERY_S = 10.0  # how often the ledger learns that we live
 SWEEP_EVERY_S = 0.02
 TROUBLE_WAIT_S = 1.0  # after the queue could not be written (a full disk): until the next try
-LOCK_WAIT_S = 0.5  # jobctl looks at the home's lock for a moment: that is no other jobd
 OUT_OF_ROOM = {  # why a child can't be started that is no fault of the job's
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE,
 }  # fmt: skip
@@ -63,11 +61,7 @@ class Daemon:
         self.ended: list[Child] = []  # swept clean, not settled yet
         self.claimed: list[Job] = []  # the queue says that they run; not started yet
         self.draining = False
-        self.device = "cpu"
-        self.lane_closed: str | None = None  # why nobody gets the GPU
-        self.closed_by: Child | None = None  # who closed it; None: a process of nobody's that holds the lane lock
-        self.lane_closed_said: str | None = None  # what the queue was told of it
-        self.lane_held_since: float | None = None  # monotonic
+        self.lane = Lane(home, self.home_id, options)
         self.rest_until = 0.0  # monotonic: the machine has no room for another process
         self.spoilt_standby: tuple[int, int] | None = None  # (job, attempt) whose standby died: it starts cold
         self.gpu_free_at = time.time()  # when the last one on the GPU ended
@@ -78,8 +72,7 @@ class Daemon:
     def run(self) -> None:
         """Serve until told to drain, or until the queue is empty when asked so, and the last child is gone."""
         self._listen()
-        self.device = self._choose_device()
-        queue.set_meta(self.db, "device", self.device)
+        self.lane.find_device()
         notify.systemd("READY=1")
         recovery.recover(self.db, self.home, self.home_id, self.options, self.cgroups, lambda: self.draining)
         ledger.recover(self.db, now=time.time())
@@ -220,8 +213,13 @@ class Daemon:
 
     def alarm(self, child: Child) -> Phase:
         """SIGKILL did not end it: the kernel holds it (D state). Nobody may share the GPU with it."""
-        self._close_lane(child, f"process {child.pid} of job {child.job.id} can't be killed (the kernel holds it)")
+        self._hold_by(child, f"process {child.pid} of job {child.job.id} can't be killed (the kernel holds it)")
         return child.phase
+
+    def _hold_by(self, child: Child, why: str) -> None:
+        child.deadline = time.monotonic() + TICK_S
+        if child.job.lane == "gpu":
+            self.lane.stuck[child] = why
 
     def end(self, child: Child) -> Phase:
         """The leader is gone. What it said last still counts; then its tree is swept."""
@@ -246,7 +244,7 @@ class Daemon:
                 process.kill(signal.SIGKILL)
         if now >= child.kill_others_at + self.options.reclaim_s:
             pids = ", ".join(str(process.pid) for process in left)
-            self._close_lane(child, f"processes {pids} of job {child.job.id} can't be killed")
+            self._hold_by(child, f"processes {pids} of job {child.job.id} can't be killed")
         else:
             child.deadline = now + SWEEP_EVERY_S
         return Phase.SWEEPING
@@ -259,23 +257,8 @@ class Daemon:
             self.ended.append(child)
         elif child.why is None:
             self.spoilt_standby = (child.job.id, child.ticket.attempt)
-        if self.closed_by is child:
-            self._open_lane()
+        self.lane.stuck.pop(child, None)
         self.due["turn"] = 0.0
-
-    def _close_lane(self, child: Child | None, why: str) -> None:
-        if child is not None:
-            child.deadline = time.monotonic() + TICK_S
-            if child.job.lane != "gpu":
-                return
-        if self.lane_closed is None:
-            self.lane_closed, self.closed_by = why, child
-            say(f"ALARM: the GPU lane is closed: {why}")
-
-    def _open_lane(self) -> None:
-        if self.lane_closed is not None:
-            say("the GPU lane is open again")
-        self.lane_closed = self.closed_by = None
 
     # ── the turn: settle who ended, claim who is next, one transaction ────────────────────────────────────────────
 
@@ -290,6 +273,7 @@ class Daemon:
                 self._launch(self.claimed[0])
                 del self.claimed[0]
             self._arrange_standby()
+            self.lane.look_again()
             self._write_down()
         except sqlite3.OperationalError as error:
             self._have_trouble(error)
@@ -331,49 +315,21 @@ class Daemon:
             say(f"{stale}: ended, but the queue says that it does not run; the queue is right")
 
     def _has_work(self, lane: str, now: float) -> bool:
-        return (
-            self._may_claim(lane)
-            and queue.peek(self.db, lane, now=now) is not None
-            and (lane != "gpu" or self._lane_is_free())
-        )
+        if not self._may_claim() or queue.peek(self.db, lane, now=now) is None:
+            return False
+        free = lane != "gpu" or self.lane.is_free()
+        if self.lane.is_held:
+            self.due["turn"] = min(self.due["turn"], time.monotonic() + SWEEP_EVERY_S)
+        return free
 
-    def _may_claim(self, lane: str) -> bool:
-        closed = lane == "gpu" and self.closed_by is not None
+    def _may_claim(self) -> bool:
         resting = time.monotonic() < self.rest_until
-        return not (self.draining or closed or resting or queue.is_paused(self.db))
+        return not (self.draining or resting or queue.is_paused(self.db))
 
     def _free_slots(self, lane: str) -> int:
         busy = sum(child.claimed and child.job.lane == lane for child in self.children)
         busy += sum(job.lane == lane for job in self.claimed)
         return max(0, (1 if lane == "gpu" else self.options.cpu_slots) - busy)
-
-    def _lane_is_free(self) -> bool:
-        """Whether nobody holds the lane lock. Who does, escaped every other sweep: it is killed, and we come back."""
-        try:
-            os.close(children.take_lock(self.home.lane_lock("gpu")))
-        except children.LaneHeld:
-            self._free_lane()
-            return False
-        self.lane_held_since = None
-        if self.lane_closed is not None and self.closed_by is None:
-            self._open_lane()
-        return True
-
-    def _free_lane(self) -> None:
-        now = time.monotonic()
-        holders = [
-            process for process in tree.holders(self.home.lane_lock("gpu"))
-            if (tree.mark_of(process.pid) or self.home_id).startswith(self.home_id)
-        ]  # fmt: skip
-        pids = ", ".join(str(process.pid) for process in holders) or "nobody we can see"
-        if self.lane_held_since is None:
-            self.lane_held_since = now
-            say(f"process {pids} still holds the GPU lane: killed")
-        for process in holders:
-            process.kill(signal.SIGKILL)
-        if now > self.lane_held_since + self.options.reclaim_s:
-            self._close_lane(None, f"its lock is held by process {pids}, which can't be killed")
-        self.due["turn"] = min(self.due["turn"], now + SWEEP_EVERY_S)
 
     def _book(self, claimed: Job | None, now: float) -> None:
         """Tell the ledger how the GPU lane is."""
@@ -384,7 +340,7 @@ class Daemon:
                 ledger.enter(self.db, "switching", now=min(self.gpu_free_at, now))
             ledger.enter(self.db, "running", now=now, job_id=claimed.id, kind=claimed.kind)
             return
-        idle = "closed" if self.lane_closed else "paused" if queue.is_paused(self.db) else "empty"
+        idle = "closed" if self.lane.closed else "paused" if queue.is_paused(self.db) else "empty"
         before = ledger.now_in(self.db)
         if before != idle:
             ledger.enter(self.db, idle, now=min(self.gpu_free_at, now) if before == "running" else now)
@@ -392,7 +348,7 @@ class Daemon:
     def _launch(self, job: Job) -> None:
         """Start a claimed job: its warm standby if there is one, else a cold child."""
         try:
-            child = self._standby_for(job) or self._start(job)
+            child = standby.ready_for(self.children, job) or self._start(job)
         except (BadArgs, children.LaneHeld, OSError) as error:
             self._give_back(job, error)
             self.due["turn"] = 0.0
@@ -400,7 +356,7 @@ class Daemon:
         child.job, child.claimed, child.began = job, True, time.monotonic()
         if not child.is_program:
             verdict.mark_log(self.home.log(job.id), job, child.pid)
-            child.go(self.device if job.lane == "gpu" else "cpu")
+            child.go(self.lane.device if job.lane == "gpu" else "cpu")
 
     def _give_back(self, job: Job, error: Exception) -> None:
         """A claimed job that could not be started: whose fault was it?"""
@@ -422,48 +378,28 @@ class Daemon:
         self.selector.register(child.reports, selectors.EVENT_READ, child)
         return child
 
-    # ── the standby: the next job's interpreter, warm before its turn ─────────────────────────────────────────────
-
-    def _standby_for(self, job: Job) -> Child | None:
-        """The standby, when it is exactly this attempt of this job with these args."""
-        for child in self.children:
-            if child.phase is Phase.STANDBY and child.status is None and child.stands_for(job):
-                return child
-        return None
-
     def _arrange_standby(self) -> None:
         """Have the job that `claim` would take next stand by; send another one away."""
-        standing = [child for child in self.children if child.phase is Phase.STANDBY and child.why is None]
-        wanted = self._next_for_standby(already=bool(standing))
-        for child in standing:
-            if wanted is not None and child.stands_for(next_attempt(wanted)):
+        if self.draining:
+            return
+        wanted = standby.wanted(self.db, self.children, self.options, self.spoilt_standby)
+        for child in standby.standing_by(self.children):
+            if wanted is not None and child.stands_for(wanted):
                 return
             child.why = "another job is next"
             child.phase = self.drop(child)
         if wanted is not None:
             try:
-                self._start(next_attempt(wanted))
+                self._start(wanted)
             except (OSError, BadArgs):
-                self.spoilt_standby = (wanted.id, wanted.attempt + 1)  # its own turn says what is wrong
-
-    def _next_for_standby(self, *, already: bool) -> Job | None:
-        busy = any(child.claimed and child.job.lane == "gpu" for child in self.children)
-        if not (busy and self.options.standby) or self.draining or queue.is_paused(self.db):
-            return None
-        job = queue.peek(self.db, "gpu", now=time.time())
-        if job is None or (job.id, job.attempt + 1) == self.spoilt_standby or is_program(job.kind):
-            return None
-        needed = self.options.standby_min_free_mib // (2 if already else 1)  # what it took itself must not end it
-        return job if free_memory_mib() >= needed else None
+                self.spoilt_standby = (wanted.id, wanted.attempt)  # its own turn says what is wrong
 
     # ── small things ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def _write_down(self) -> None:
         """Progress, the state of the lane and our own pulse go to the queue."""
         now = time.monotonic()
-        if self.lane_closed != self.lane_closed_said:
-            queue.set_meta(self.db, "lane_closed", self.lane_closed or "")
-            self.lane_closed_said = self.lane_closed
+        self.lane.write_down(self.db)
         if now >= self.due["progress"]:
             self.due["progress"] = now + PROGRESS_EVERY_S
             for child in self.children:
@@ -488,13 +424,6 @@ class Daemon:
         if due_at is not None and due_at <= time.time() + wait_s:
             self.due["turn"] = min(self.due["turn"], time.monotonic() + wait_s)
         return wait_s
-
-    def _choose_device(self) -> str:
-        if self.options.device != "auto":
-            return self.options.device
-        found = gpu.probe()
-        say(f"GPU: {found.name or found.state}{' (' + found.why + ')' if found.why else ''}; jobs go to {found.device}")
-        return found.device
 
     def _listen(self) -> None:
         """Signals, and the doorbell."""
@@ -540,57 +469,16 @@ ON: dict[Phase, dict[Event, Callable[[Daemon, Child], Phase]]] = {
 }  # fmt: skip
 
 
-def next_attempt(job: Job) -> Job:
-    """The job as it will be once claimed: what a standby is told."""
-    return dataclasses.replace(job, attempt=job.attempt + 1)
-
-
-def is_program(kind: str) -> bool:
-    try:
-        return hasattr(jobs.kind.load(kind), "argv")
-    except BadArgs:
-        return True  # a kind that is gone: its own turn says so
-
-
-def free_memory_mib() -> int:
-    with open("/proc/meminfo") as file:
-        for line in file:
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) >> 10
-    return 0
-
-
-def hold_home(home: Home) -> int:
-    """The home's lock, held until we die. Raises Refused when another jobd has it."""
-    descriptor = os.open(home.path / "jobd.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    give_up = time.monotonic() + LOCK_WAIT_S
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError as error:
-            if time.monotonic() > give_up:
-                other = os.pread(descriptor, 32, 0).decode().strip()
-                os.close(descriptor)
-                raise Refused(f"another jobd (pid {other}) already serves {home.path}: one is enough") from error
-            time.sleep(0.02)
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-    return descriptor
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="jobd", description="Serve the queue of one home: never let the GPU rest.")
     parser.add_argument("-C", "--home", help="the folder for queue.db (else $NEVERREST_HOME, else here)")
     parser.add_argument("--until-empty", action="store_true", help="leave when nothing in the queue can run any more")
     told = parser.parse_args(argv)
-    from supervisor import home as homes
-
     try:
         home = homes.find(told.home)
         options = settings.read(home.path)
         database.create(home.queue_db)
-        lock = hold_home(home)
+        lock = home.hold()
         Daemon(home, options, until_empty=told.until_empty).run()
         os.close(lock)
     except Refused as refusal:

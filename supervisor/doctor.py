@@ -37,7 +37,6 @@ NOT_LOCAL = ("9p", "afs", "ceph", "cifs", "fuse.sshfs", "nfs", "nfs4", "smb3", "
 FLEETING = ("ramfs", "tmpfs")
 DRIVER = Path("/proc/driver/nvidia/version")
 CGROUPS = Path("/sys/fs/cgroup")
-PCI = Path("/sys/bus/pci/devices")
 
 GPU_CURES = {
     "mismatch": "An upgrade replaced the driver's library under the loaded module: reboot",
@@ -229,7 +228,7 @@ def cgroup(home: Home) -> Finding:
 def graphics(home: Home) -> Finding:
     found = gpu.probe()
     if found.state == "no-nvml":
-        if cards := nvidia_cards():
+        if cards := gpu.cards():
             todo = "Install the driver (docs/tower.md); until then jobs run on the CPU"
             return Finding("bad", "gpu", f"an NVIDIA card at {cards[0]}, but no driver ({found.why})", todo)
         return Finding("warn", "gpu", "no NVIDIA card", "Jobs run on the CPU")
@@ -299,16 +298,6 @@ def file_system(path: Path) -> str:
             if path.is_relative_to(mount) and len(mount) >= len(best[0]):
                 best = (mount, after.split()[0])
     return best[1]
-
-
-def nvidia_cards() -> list[str]:
-    """The PCI addresses of NVIDIA's display controllers, whether a driver has them or not."""
-    found = []
-    for device in sorted(PCI.glob("*")):
-        vendor, kind = ((device / name).read_text().strip() for name in ("vendor", "class"))
-        if vendor == "0x10de" and kind.startswith("0x03"):
-            found.append(device.name)
-    return found
 
 
 def _settings(home: Home) -> settings.Settings:

@@ -4,11 +4,20 @@
 """
 
 import json
+import os
 import subprocess
 import sys
+import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from jobs.contract import MARK
 
 DEADLINE_S = 10.0
+REAP_S = 0.2
+BUS = Path("/sys/bus/pci/devices")
+NVIDIA = "0x10de"  # PCI vendor id
+DISPLAY_CLASS = "0x03"  # PCI base class of VGA and 3D controllers
 
 
 @dataclass(frozen=True)
@@ -22,23 +31,70 @@ class Gpu:
     why: str = ""
 
     @property
-    def device(self) -> str:
-        """What `go` names: the card, or the CPU when there is none to use."""
-        return "cuda:0" if self.state == "healthy" else "cpu"
+    def device(self) -> str | None:
+        """What `go` names: the card; the CPU where there is none; None where there is one that can't be used."""
+        return {"healthy": "cuda:0", "no-nvml": "cpu"}.get(self.state)
+
+
+class Look:
+    """One question to NVML, under way in a process of its own. Unanswered in time is a finding: the state is `hung`."""
+
+    def __init__(self, deadline_s: float = DEADLINE_S) -> None:
+        self._deadline_s, self._until = deadline_s, time.monotonic() + deadline_s
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "supervisor.gpu"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env=os.environ | {MARK: "neverrest:gpu"},  # no orphan of any job: no sweep takes it for one
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        self._output = self._process.stdout
+        os.set_blocking(self._output.fileno(), False)
+        self._said = b""
+
+    def answer(self) -> Gpu | None:
+        """What it found; None while it is still asking: nobody is kept waiting."""
+        while piece := self._read():
+            self._said += piece
+        if piece is None and time.monotonic() < self._until:
+            return None
+        if piece is None:
+            self._process.kill()
+        self._output.close()
+        try:
+            self._process.wait(REAP_S)
+        except subprocess.TimeoutExpired:
+            pass  # the kernel holds it; whoever waits for children next takes it
+        if piece is None:
+            return Gpu("hung", why=f"NVML did not answer within {self._deadline_s:.0f} s")
+        try:
+            return Gpu(**json.loads(self._said))
+        except (ValueError, TypeError):
+            return Gpu("lost", why="the process that asks NVML ended without an answer")
+
+    def _read(self) -> bytes | None:
+        """What has come in; nothing at its end; None when there is nothing yet."""
+        try:
+            return os.read(self._output.fileno(), 1 << 16)
+        except BlockingIOError:
+            return None
 
 
 def probe(deadline_s: float = DEADLINE_S) -> Gpu:
-    """Ask NVML in a process of its own. A probe that does not answer in time is a finding: the state is `hung`."""
-    try:
-        answer = subprocess.run(
-            [sys.executable, "-P", "-m", "supervisor.gpu"], capture_output=True, timeout=deadline_s, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return Gpu("hung", why=f"NVML did not answer within {deadline_s:.0f} s")
-    try:
-        return Gpu(**json.loads(answer.stdout))
-    except (ValueError, TypeError):
-        return Gpu("lost", why=f"the probe ended with {answer.returncode} and no answer")
+    """Ask, and wait for the answer."""
+    look = Look(deadline_s)
+    while (found := look.answer()) is None:
+        time.sleep(0.01)
+    return found
+
+
+def cards() -> list[str]:
+    """The PCI addresses of NVIDIA's display controllers, whether a driver has them or not."""
+    found = []
+    for device in sorted(BUS.glob("*")):
+        vendor, kind = ((device / name).read_text().strip() for name in ("vendor", "class"))
+        if vendor == NVIDIA and kind.startswith(DISPLAY_CLASS):
+            found.append(device.name)
+    return found
 
 
 def ask() -> Gpu:

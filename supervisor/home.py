@@ -1,12 +1,16 @@
 """The home: the folder that holds queue.db and everything jobs make."""
 
+import fcntl
 import os
 import sqlite3
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from supervisor import db
 from supervisor.errors import Refused
+
+LOCK_WAIT_S = 0.5  # jobctl looks at the home's lock for a moment: that is no other jobd
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,24 @@ class Home:
 
     def connect(self) -> sqlite3.Connection:
         return db.connect(self.queue_db)
+
+    def hold(self) -> int:
+        """jobd's lock on this home, held as long as the descriptor lives. Raises Refused when another jobd has it."""
+        descriptor = os.open(self.path / "jobd.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        give_up = time.monotonic() + LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > give_up:
+                    other = os.pread(descriptor, 32, 0).decode().strip()
+                    os.close(descriptor)
+                    raise Refused(f"another jobd (pid {other}) already serves {self.path}: one is enough") from error
+                time.sleep(0.02)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        return descriptor
 
     def ring(self) -> None:
         """Tell jobd that the queue changed. Never waits; a jobd that is not there reads the queue when it starts."""

@@ -124,6 +124,19 @@ def test_sigterm_means_save_and_leave(talk):
     assert json.loads((child.workdir / "slept.json").read_text()) > 0
 
 
+def test_the_last_progress_it_reports_is_what_it_saved(talk):
+    """Reports are few, so that they are cheap; but who leaves says how far it came."""
+    child = talk(seconds=30, tick_s=0.01)
+    child.hears("ready")
+    child.go()
+    child.hears("progress")
+    child.process.send_signal(signal.SIGTERM)
+    child.end()
+    saved = json.loads((child.workdir / "slept.json").read_text())
+    said = [json.loads(line)["done"] for line in os.read(child.reports, 1 << 16).splitlines()]
+    assert said[-1] == saved
+
+
 def test_ctrl_c_is_for_the_supervisor_not_for_the_child(talk):
     child = talk(seconds=0.5, tick_s=0.05)
     child.hears("ready")

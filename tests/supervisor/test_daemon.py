@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supervisor import daemon, queue, verdict
+from supervisor import daemon, queue, standby, verdict
 from supervisor import db as database
 from supervisor.child import Child, Phase
 from supervisor.daemon import ON, Daemon, Event
@@ -140,13 +140,13 @@ def test_a_lane_closed_by_one_child_is_not_opened_by_the_end_of_another(jobd, ca
     other.job = stuck.job  # a standby of the same lane
     other.claimed, other.why, other.status = False, "another job is next", -9
     jobd.end(other)
-    assert "can't be killed" in jobd.lane_closed
+    assert "can't be killed" in jobd.lane.closed
     jobd._write_down()
     assert "can't be killed" in queue.meta(jobd.db, "lane_closed")
     stuck.status = -9
     jobd.end(stuck)
     jobd._write_down()
-    assert (jobd.lane_closed, queue.meta(jobd.db, "lane_closed")) == (None, "")
+    assert (jobd.lane.closed, queue.meta(jobd.db, "lane_closed")) == (None, "")
     assert "ALARM" in capfd.readouterr().err
 
 
@@ -163,9 +163,11 @@ def test_a_standby_is_not_ended_by_the_memory_it_took_itself(jobd, monkeypatch):
     jobd.options = Settings(standby_min_free_mib=1000)
     running_child(jobd)
     queue.add(jobd.db, NewJob("sleep", {}, "gpu"), now=0)
+    standing = SimpleNamespace(phase=Phase.STANDBY, why=None, claimed=False)
     for free_mib, already, stands in ((999, False, False), (1000, False, True), (600, True, True), (499, True, False)):
-        monkeypatch.setattr(daemon, "free_memory_mib", lambda free_mib=free_mib: free_mib)
-        assert (jobd._next_for_standby(already=already) is not None) == stands
+        monkeypatch.setattr(standby, "free_memory_mib", lambda free_mib=free_mib: free_mib)
+        there = [*jobd.children, *([standing] if already else [])]
+        assert (standby.wanted(jobd.db, there, jobd.options, None) is not None) == stands
 
 
 json_like = st.recursive(

@@ -227,7 +227,7 @@ def test_every_state_of_a_gpu_has_its_words(
     home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: Gpu, mark: str, words: str
 ) -> None:
     monkeypatch.setattr(gpu, "probe", lambda: found)
-    monkeypatch.setattr(doctor, "PCI", tmp_path / "no devices")
+    monkeypatch.setattr(gpu, "BUS", tmp_path / "no devices")
     said = doctor.graphics(home)
     assert said.mark == mark
     assert words in said.line()
@@ -241,9 +241,9 @@ def test_a_card_without_a_driver_is_no_machine_without_a_card(
         (tmp_path / "pci" / name).mkdir(parents=True)
         (tmp_path / "pci" / name / "vendor").write_text(f"{vendor}\n")
         (tmp_path / "pci" / name / "class").write_text(f"{kind}\n")
-    monkeypatch.setattr(doctor, "PCI", tmp_path / "pci")
+    monkeypatch.setattr(gpu, "BUS", tmp_path / "pci")
     monkeypatch.setattr(gpu, "probe", lambda: Gpu("no-nvml", why="Driver Not Loaded"))
-    assert doctor.nvidia_cards() == ["0000:01:00.0"], "its sound device is not a card"
+    assert gpu.cards() == ["0000:01:00.0"], "its sound device is not a card"
     found = doctor.graphics(home)
     assert (found.mark, "0000:01:00.0, but no driver" in found.finding) == ("bad", True)
 

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor import queue, view
-from supervisor.daemon import hold_home
 from supervisor.home import Home
 from supervisor.queue import NewJob
 
@@ -74,7 +73,7 @@ def why(db, home, job_id, now=1000.0):
 def test_why_a_job_waits_is_one_sentence_for_each_reason(db, home):
     first = add(db)
     assert why(db, home, first) == "jobd, which does not run"
-    lock = hold_home(home)  # as jobd does
+    lock = home.hold()  # as jobd does
     assert why(db, home, first) == "its turn"
     later = add(db, available_at=1090.0)
     assert why(db, home, later) == "its time, in 1m30s"
