@@ -27,7 +27,7 @@ from datagen.files import (
 )
 from datagen.records import Question
 from judge.judges import Judge, missed_canaries, open_judge
-from judge.page import render
+from judge.page import SEEN, render
 from judge.report import CHANCE, describe_groups, read_rival
 from judge.verdicts import VERDICTS, AnswerSet, BadInput, Verdict, load_answers, load_questions, write_verdicts
 
@@ -57,7 +57,7 @@ class Judging:
 
 @dataclass(frozen=True)
 class Progress:
-    """Answers judged of all there are; the pass rate of the model so far."""
+    """Answers judged of all there are; the model's pass rate so far on facts it was taught (None: none asked yet)."""
 
     done: int
     total: int
@@ -89,7 +89,8 @@ def judge_model(task: Judging) -> Iterator[Progress]:
     (task.folder / MANIFEST).unlink(missing_ok=True)  # from here on it is no finished report
     verdicts: dict[str, list[Verdict]] = {}
     with _Journal(task.folder / JOURNAL, inputs.names) as journal:
-        done = passed = 0
+        done = 0
+        seen: list[bool] = []  # the model's own, on facts it was taught: the rate that the report puts first
         for name, answers in _columns(inputs):
             column = verdicts[name] = []
             for question in inputs.questions:
@@ -98,8 +99,10 @@ def judge_model(task: Judging) -> Iterator[Progress]:
                     verdict = _rule(inputs.judge, question, answers.get(question.id))
                     journal.add(name, verdict)
                 column.append(verdict)
-                done, passed = done + 1, passed + (verdict.passed and name == OURS)
-                yield Progress(done, total, passed / min(done, len(inputs.questions)))
+                done += 1
+                if name == OURS and verdict.group == SEEN:
+                    seen.append(verdict.passed)
+                yield Progress(done, total, sum(seen) / len(seen) if seen else None)
     _write(task, inputs, verdicts)
 
 

@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 import time
@@ -136,3 +137,19 @@ def _commands() -> list[str]:
 
     [actions] = [action for action in parser()._actions if action.choices and action.dest == "command"]
     return list(actions.choices)
+
+
+def test_what_a_home_in_the_checkout_makes_is_never_committed():
+    text = "".join(recipe.read_text() for recipe in (ROOT / "jobs" / "recipes").glob("*.toml"))
+    made = {f"{folder}/x" for folder in re.findall(r'(?:factory|out) = "(\w+)/', text)}
+    made |= {"queue.db", "queue.db-wal", "jobd.lock", "jobd.bell", "settings.toml", "lanes/gpu0.lock", "runs/1/log"}
+    made |= {"models/x", "answers/x", "reports/x", "backups/x"}
+    assert len(made) > 12
+    answer = subprocess.run(["git", "check-ignore", *made], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert set(answer.stdout.split()) == made
+
+
+def test_no_two_test_files_share_a_name():
+    """pytest imports them by it: the second one would end the collection of a clean clone."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))

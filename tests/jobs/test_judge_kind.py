@@ -99,6 +99,7 @@ def test_a_judging_leaves_a_finished_report_with_the_promised_fields(tmp_path):
     assert last["done"] == last["total"] == 3 * len(some_questions())
     assert last["unit"] == "answers"
     assert 0 < last["metrics"]["pass_rate"] < 1
+    assert last["metrics"]["pass_rate"] == report_of(tmp_path)["groups"]["seen_facts"]["pass_rate"]
 
 
 def test_the_report_knows_the_models_step_run_and_parent(tmp_path):
