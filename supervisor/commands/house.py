@@ -1,0 +1,52 @@
+"""The house around the queue: the service, the archive of models, a talk with one."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from supervisor import home as homes
+from supervisor.commands.words import Register
+
+
+def service(told: argparse.Namespace) -> None:
+    """Put jobd under systemd, or take it out."""
+    from supervisor import service as units
+
+    home = homes.find(told.home)
+    (units.install if told.what == "install" else units.uninstall)(home, user=told.user, dry_run=told.dry_run)
+
+
+def pass_on(module: str) -> Callable[[argparse.Namespace], int]:
+    """models, ask and chat: another process, since jobctl never imports torch."""
+
+    def apply(told: argparse.Namespace) -> int:
+        home = homes.find(told.home)
+        more = ["--json"] if told.json else []
+        os.execv(sys.executable, [sys.executable, "-P", "-m", module, "--home", str(home.path), *_passed(told), *more])
+
+    return apply
+
+
+def _passed(told: argparse.Namespace) -> list[str]:
+    if told.command == "models":
+        return [told.what, *told.rest]
+    questions = [word for question in getattr(told, "question", []) for word in ("--question", question)]
+    device = ["--device", told.device] if told.device else []
+    return [told.model, *questions, *device]
+
+
+def register(command: Register) -> None:
+    one = command("service", service, "put jobd under systemd, or take it out")
+    one.add_argument("what", choices=("install", "uninstall"))
+    one.add_argument("--user", help="the account jobd runs as (default: the home's owner)")
+    one.add_argument("--dry-run", action="store_true", help="print the unit, change nothing")
+    one = command("models", pass_on("jobs.models"), "the archive: list, show NAME, note NAME TEXT")
+    one.add_argument("what", choices=("list", "show", "note"))
+    one.add_argument("rest", nargs="*")
+    for name, text in (("ask", "put one question to a model"), ("chat", "talk with a model")):
+        one = command(name, pass_on("jobs.chat"), text)
+        one.add_argument("model")
+        if name == "ask":
+            one.add_argument("question", nargs="+")
+        one.add_argument("--device", help="where it runs (default: the CPU, never in the way of the GPU's work)")

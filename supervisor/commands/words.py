@@ -1,0 +1,47 @@
+"""What commands share: how their options are read, and how an answer is printed."""
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from supervisor.errors import Refused
+
+Act = Callable[[argparse.Namespace], Any]  # returns the exit code, or None for 0
+
+
+class Register(Protocol):
+    """Adds a command to jobctl; its options go onto the parser that comes back."""
+
+    def __call__(self, name: str, act: Act, text: str) -> argparse.ArgumentParser: ...
+
+
+def show_json(told: argparse.Namespace, value: Any) -> bool:
+    """Print it as JSON when asked so. Whether it was."""
+    if told.json:
+        text = json.dumps(value, ensure_ascii=False, indent=1)
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # bytes of an environment that are no text: no terminal would take them
+            text = json.dumps(value, indent=1)
+        print(text)
+    return bool(told.json)
+
+
+def settings(pairs: list[str]) -> dict[str, str]:
+    """--set key=value ..., as a dict."""
+    for pair in pairs:
+        if "=" not in pair:
+            raise Refused(f"--set takes key=value, not {pair!r}")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def id_list(text: str) -> list[int]:
+    return [int(part) for part in text.split(",") if part]
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
