@@ -6,13 +6,14 @@ not. With durable=False (NORMAL) it survives any crash of ours, and a power cut 
 
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from supervisor.errors import Refused
 
-VERSION = 1
+VERSION = 2
 BUSY_TIMEOUT_S = 10.0
 
 
@@ -22,6 +23,9 @@ def connect(path: Path, *, durable: bool = True) -> sqlite3.Connection:
         raise Refused(f"there is no queue at {path}: start `jobd -C {path.parent}` or `jobctl -C {path.parent} init`")
     try:
         version = _version(path)  # before anything is written, a newer queue's journal included
+        if 0 < version < VERSION:
+            migrate(path)
+            version = _version(path)
         if version == VERSION:
             return _open(path, durable)
     except sqlite3.OperationalError as error:
@@ -63,6 +67,46 @@ def create(path: Path) -> None:
             beside.unlink()
     except OSError as error:
         raise Refused(f"no queue could be made at {path}: {error.strerror}. Take another home with -C") from error
+
+
+def migrate(path: Path) -> None:
+    """Lead an older queue.db to this version, all or nothing; as it was, it stays in backups/ beside it."""
+    db = _open(path, durable=True)
+    try:
+        before = int(db.execute("pragma user_version").fetchone()[0])
+        kept = path.parent / "backups" / f"{path.stem}-v{before}.db"
+        if not kept.exists():
+            kept.parent.mkdir(mode=0o700, exist_ok=True)
+            back_up(db, kept)
+        with transaction(db):
+            before = int(db.execute("pragma user_version").fetchone()[0])  # another one may have been quicker
+            for version in range(before + 1, VERSION + 1):
+                script = Path(__file__).with_name("migrations") / f"{version}.sql"
+                for statement in _statements(script.read_text()):
+                    db.execute(statement)
+                db.execute(f"pragma user_version = {version}")
+    finally:
+        db.close()
+
+
+def back_up(db: sqlite3.Connection, to: Path) -> None:
+    """A copy of the database as it is now, whole or not there at all, while others write to it."""
+    descriptor, beside = tempfile.mkstemp(prefix=f".{to.name}.", dir=to.parent)  # 0600: it holds environments
+    os.close(descriptor)
+    copy = sqlite3.connect(beside)
+    try:
+        db.backup(copy)
+        copy.execute("pragma journal_mode = delete")
+    finally:
+        copy.close()
+    with open(beside, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(beside, to)
+    directory = os.open(to.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 @contextmanager

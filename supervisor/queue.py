@@ -19,7 +19,7 @@ import math
 import random
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from supervisor.db import transaction
@@ -68,11 +68,18 @@ class Job:
     created_at: float
     started_at: float | None
     finished_at: float | None
+    needs_vram_mib: int | None
+    peak_vram_mib: int | None
+    stall_s: float | None
+    cause: str
+    memo: str
+    standing_id: int | None
+    origin: dict[str, Any]
 
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> "Job":
-        values = {field.name: row[field.name] for field in fields(cls)}
-        values |= {"args": json.loads(row["args"]), "metrics": json.loads(row["metrics"])}
+        values = {one.name: row[one.name] for one in fields(cls)}
+        values |= {name: json.loads(row[name]) for name in ("args", "metrics", "origin")}
         values["preemptible"] = bool(row["preemptible"])
         return cls(**values)
 
@@ -92,6 +99,10 @@ class NewJob:
     max_failures: int = MAX_FAILURES
     key: str | None = None
     parent_id: int | None = None  # the running job that submitted it
+    needs_vram_mib: int | None = None
+    stall_s: float | None = None
+    standing_id: int | None = None  # the evergreen or schedule that made it
+    origin: Mapping[str, Any] = field(default_factory=dict)  # where and from which code it was added
 
 
 # ── into the queue ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -109,9 +120,11 @@ def add(db: sqlite3.Connection, new: NewJob, *, now: float) -> int:
         blockers = sum(get(db, needed).state != "succeeded" for needed in after)
         cursor = db.execute(
             "insert into job (key, kind, name, args, lane, priority, preemptible, blockers, available_at,"
-            " max_failures, parent_id, created_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " max_failures, parent_id, created_at, needs_vram_mib, stall_s, standing_id, origin)"
+            " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (new.key, new.kind, new.name or new.kind, json.dumps(new.args), new.lane, new.priority, new.preemptible,
-             blockers, new.available_at, new.max_failures, new.parent_id, now),
+             blockers, new.available_at, new.max_failures, new.parent_id, now, new.needs_vram_mib, new.stall_s,
+             new.standing_id, json.dumps(new.origin)),
         )  # fmt: skip
         job_id = cursor.lastrowid
         assert job_id is not None
