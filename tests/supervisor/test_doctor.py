@@ -88,7 +88,7 @@ def test_a_damaged_queue_is_bad_and_is_left_as_it_is(home: Home) -> None:
         db.execute("pragma wal_checkpoint(truncate)")
     assert doctor.queue_db(home).mark == "ok"
     content = bytearray(home.queue_db.read_bytes())
-    content[40_000:60_000] = b"\xff" * 20_000
+    content[-60_000:-40_000] = b"\xff" * 20_000
     home.queue_db.write_bytes(content)
     found = doctor.queue_db(home)
     assert (found.mark, found.finding.split(":")[0]) == ("bad", "damaged")
