@@ -31,17 +31,16 @@ FLEETING = ("/tmp", "/var/tmp", "/run", "/dev")  # emptied at boot, or by age
 # ── in and out ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def install(home: Home, *, user: str | None, dry_run: bool) -> None:
+def install(home: Home, *, user: str | None, dry_run: bool) -> str:
     """Write the unit for this home, enable it, and start it; one that runs starts anew if its unit changed.
 
-    user: the account jobd and all jobs run as; None: the home's owner. Raises Refused before anything is changed,
-    and when systemd could not start it.
+    user: the account jobd and all jobs run as; None: the home's owner. What to tell its user; dry_run: the unit, and
+    nothing is changed. Raises Refused before anything is changed, and when systemd could not start it.
     """
     account = find_account(home, user)
     text = fill(home, account)
     if dry_run:
-        print(text, end="")
-        return
+        return text
     _require_systemd()
     _require_root(home, "install", user)
     _require_ours(home)
@@ -55,31 +54,32 @@ def install(home: Home, *, user: str | None, dry_run: bool) -> None:
     if not running:
         _require_free(home)
     systemctl("restart" if changed and running else "start", NAME)
-    print(f"jobd serves {home.path} as {account.pw_name}, from now on and after every boot.")
-    print("Its words: journalctl -u neverrest -f. Settings of the unit: sudo systemctl edit neverrest")
+    return (
+        f"jobd serves {home.path} as {account.pw_name}, from now on and after every boot.\n"
+        "Its words: journalctl -u neverrest -f. Settings of the unit: sudo systemctl edit neverrest\n"
+    )
 
 
-def uninstall(home: Home, *, user: str | None, dry_run: bool) -> None:
-    """Stop jobd (jobs save and go back to the queue), and remove the unit. The home stays as it is."""
+def uninstall(home: Home, *, user: str | None, dry_run: bool) -> str:
+    """Stop jobd (jobs save and go back to the queue), and remove the unit. The home stays as it is. What to tell."""
     if dry_run:
-        print(f"would stop and disable {NAME} and remove {UNIT}; {home.path} stays" if UNIT.exists() else _NOT_THERE)
-        return
+        return f"would stop and disable {NAME} and remove {UNIT}; {home.path} stays\n" if UNIT.exists() else _NOT_THERE
     _require_systemd()
     _require_root(home, "uninstall", user)
     if not UNIT.exists():
-        print(_NOT_THERE)
-        return
+        return _NOT_THERE
     _require_ours(home)
     systemctl("disable", "--quiet", "--now", NAME)
     UNIT.unlink()
     _sync_folder(UNIT.parent)
     systemctl("daemon-reload")
-    print(f"{NAME} is gone; {home.path} and its queue are as they were. By hand: jobd -C {shlex.quote(str(home.path))}")
-    if (drop_ins := UNIT.with_name(f"{NAME}.d")).exists():
-        print(f"Your own settings stay in {drop_ins}.")
+    by_hand = f"jobd -C {shlex.quote(str(home.path))}"
+    gone = f"{NAME} is gone; {home.path} and its queue are as they were. By hand: {by_hand}\n"
+    drop_ins = UNIT.with_name(f"{NAME}.d")
+    return gone + (f"Your own settings stay in {drop_ins}.\n" if drop_ins.exists() else "")
 
 
-_NOT_THERE = f"there is no {UNIT}: nothing to take out"
+_NOT_THERE = f"there is no {UNIT}: nothing to take out\n"
 
 
 # ── the unit's text ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 from supervisor import home as homes
-from supervisor.commands.words import Register
+from supervisor.commands.words import Register, show_json
 
 
 def service(told: argparse.Namespace) -> None:
@@ -14,7 +14,9 @@ def service(told: argparse.Namespace) -> None:
     from supervisor import service as units
 
     home = homes.find(told.home)
-    (units.install if told.what == "install" else units.uninstall)(home, user=told.user, dry_run=told.dry_run)
+    act = units.install if told.what == "install" else units.uninstall
+    said = act(home, user=told.user, dry_run=told.dry_run)
+    show_json(told, {"unit": str(units.UNIT), "said": said}) or print(said, end="")
 
 
 def pass_on(module: str) -> Callable[[argparse.Namespace], int]:
