@@ -4,6 +4,7 @@ B prompts of a batch, L longest prompt, S cached positions, C width, H query hea
 A prompt keeps its own positions whatever stands beside it, so cached and batched equals one at a time.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,12 +18,15 @@ from gpt.model import GPT, Block
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to choose the next token. temperature 0 is greedy; top_k, top_p: None is off; seed counts when not greedy."""
+    """How to choose the next token. temperature 0 is greedy; top_k, top_p, min_p: None is off; seed counts when not
+    greedy. repetition_penalty above 1 makes tokens that stand in the prompt or the answer less likely."""
 
     max_new_tokens: int = 64
     temperature: float = 0.0
     top_k: int | None = None
     top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -32,6 +36,11 @@ class Sampling:
             )
         if (self.top_k is not None and self.top_k < 1) or (self.top_p is not None and not 0 < self.top_p <= 1):
             raise BadConfig(f"top_k={self.top_k}, top_p={self.top_p}: take 1 or more, above 0 to 1, or none")
+        if (self.min_p is not None and not 0 < self.min_p <= 1) or not 1 <= self.repetition_penalty < math.inf:
+            raise BadConfig(
+                f"min_p={self.min_p}, repetition_penalty={self.repetition_penalty}: take above 0 to 1 or none, and "
+                f"1 (off) or more"
+            )
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,9 @@ def generate(
     alive = list(range(len(prompts)))  # which prompt each cached row belongs to
     logits_BV = prefill(model, cache, prompts)
     while True:
+        if sampling.repetition_penalty != 1:
+            said = [[*prompts[index], *out[index]] for index in alive]
+            logits_BV = penalize(logits_BV, said, sampling.repetition_penalty)
         chosen = choose_tokens(logits_BV, sampling, generator).tolist()
         going = []
         for row, (index, token) in enumerate(zip(alive, chosen, strict=True)):
@@ -165,16 +177,30 @@ def _gqa(model: GPT) -> bool:
 
 
 def choose_tokens(logits_BV: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
-    """(B,) the next tokens. Top-k cuts first, then top-p on what is left; the likeliest token always stays."""
+    """(B,) the next tokens. Top-k cuts first, then min-p, then top-p on what is left; the likeliest always stays."""
     if sampling.temperature == 0:
         return logits_BV.argmax(-1)
     logits_BV = logits_BV / sampling.temperature
     if sampling.top_k is not None:
         kth = logits_BV.topk(min(sampling.top_k, logits_BV.shape[-1])).values[:, -1:]
         logits_BV = logits_BV.masked_fill(logits_BV < kth, -torch.inf)
+    if sampling.min_p is not None:  # so many times less likely than the likeliest is too unlikely (arXiv:2407.01082)
+        floor = logits_BV.amax(-1, keepdim=True) + math.log(sampling.min_p)
+        logits_BV = logits_BV.masked_fill(logits_BV < floor, -torch.inf)
     if sampling.top_p is not None:
         logits_BV = _keep_top_p(logits_BV, sampling.top_p)
     return torch.multinomial(logits_BV.softmax(-1), 1, generator=generator).squeeze(1)
+
+
+def penalize(logits_BV: Tensor, said: Sequence[Sequence[int]], penalty: float) -> Tensor:
+    """Each row's tokens that were said already, less likely: logits above 0 divided, below 0 multiplied
+    (arXiv:1909.05858, section 4.1)."""
+    logits_BV = logits_BV.clone()
+    for row, tokens in enumerate(said):
+        at = torch.tensor(sorted(set(tokens)), device=logits_BV.device)
+        logits = logits_BV[row, at]
+        logits_BV[row, at] = torch.where(logits > 0, logits / penalty, logits * penalty)
+    return logits_BV
 
 
 def _keep_top_p(logits_BV: Tensor, top_p: float) -> Tensor:

@@ -19,6 +19,22 @@ if TYPE_CHECKING:
     from gpt.sample import Completion, Sampling
     from gpt.tokenizer import Tokenizer
 
+MAX_NEW_TOKENS = 96
+SAMPLING: dict[str, tuple[type, str]] = {  # option: its type, and what it says; jobctl takes the same ones
+    "max-new-tokens": (int, f"an answer's longest (default {MAX_NEW_TOKENS})"),
+    "temperature": (float, "0, the default: always the likeliest token"),
+    "top-k": (int, "draw from so many likeliest tokens"),
+    "top-p": (float, "draw from the fewest that together have this probability"),
+    "min-p": (float, "draw from those at least so likely, as a share of the likeliest"),
+    "repetition-penalty": (float, "above 1: what was said becomes less likely"),
+    "seed": (int, "the same seed draws the same"),
+}
+
+
+def field_of(option: str) -> str:
+    """'top-k' -> 'top_k', as gpt.sample.Sampling has it."""
+    return option.replace("-", "_")
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -37,11 +53,8 @@ def main(argv: list[str] | None = None) -> int:
         "--question", action="append", default=[], metavar="TEXT", help="ask and leave; may be repeated"
     )
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--max-new-tokens", type=int, default=96)
-    parser.add_argument("--temperature", type=float, default=0.0, help="0: always the likeliest token")
-    parser.add_argument("--top-p", type=float)
-    parser.add_argument("--top-k", type=int)
-    parser.add_argument("--seed", type=int, default=0)
+    for option, (kind, text) in SAMPLING.items():
+        parser.add_argument(f"--{option}", type=kind, help=text)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     args = parser.parse_args(argv)
 
@@ -50,7 +63,8 @@ def main(argv: list[str] | None = None) -> int:
     from gpt.sample import Sampling
 
     try:
-        sampling = Sampling(args.max_new_tokens, args.temperature, args.top_k, args.top_p, args.seed)
+        told = {field: value for field in map(field_of, SAMPLING) if (value := getattr(args, field)) is not None}
+        sampling = Sampling(**{"max_new_tokens": MAX_NEW_TOKENS, **told})
         folder = args.home / "models" / args.model
         model, tokenizer = load_model(folder, args.device)
         longest = entry(folder).manifest.get("longest")

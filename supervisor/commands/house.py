@@ -8,6 +8,16 @@ from collections.abc import Callable
 from supervisor import home as homes
 from supervisor.commands.words import Register, show_json
 
+SAMPLING = {  # what jobs.chat takes and checks; it has them again, since we import nothing of it
+    "max-new-tokens": "an answer's longest",
+    "temperature": "0, the default: always the likeliest token",
+    "top-k": "draw from so many likeliest tokens",
+    "top-p": "draw from the fewest that together have this probability",
+    "min-p": "draw from those at least so likely, as a share of the likeliest",
+    "repetition-penalty": "above 1: what was said becomes less likely",
+    "seed": "the same seed draws the same",
+}
+
 
 def service(told: argparse.Namespace) -> None:
     """Put jobd under systemd, or take it out."""
@@ -35,7 +45,8 @@ def _passed(told: argparse.Namespace) -> list[str]:
         return [told.what, *told.rest]
     questions = [word for question in getattr(told, "question", []) for word in ("--question", question)]
     device = ["--device", told.device] if told.device else []
-    return [told.model, *questions, *device]
+    given = [(option, getattr(told, option.replace("-", "_"))) for option in SAMPLING]
+    return [told.model, *questions, *device, *(f"--{option}={value}" for option, value in given if value is not None)]
 
 
 def register(command: Register) -> None:
@@ -52,3 +63,5 @@ def register(command: Register) -> None:
         if name == "ask":
             one.add_argument("question", nargs="+")
         one.add_argument("--device", help="where it runs (default: the CPU, never in the way of the GPU's work)")
+        for option, text in SAMPLING.items():
+            one.add_argument(f"--{option}", metavar="N", help=text)

@@ -7,7 +7,7 @@ from torch import Tensor
 from gpt.attention import Documents
 from gpt.config import BadConfig
 from gpt.model import GPT
-from gpt.sample import Cache, Sampling, advance, choose_tokens, generate, generate_all, prefill
+from gpt.sample import Cache, Sampling, advance, choose_tokens, generate, generate_all, penalize, prefill
 from tests.gpt.tiny import VOCAB, shape
 
 SHAPES = [
@@ -127,6 +127,30 @@ def test_top_k_keeps_so_many_and_top_p_the_fewest_that_reach_it():
     assert drawn(logits, top_k=2)[1] == pytest.approx(0.5 / 0.8, abs=0.03)
 
 
+def test_min_p_keeps_what_is_likely_beside_the_likeliest():
+    logits = torch.tensor([0.15, 0.5, 0.05, 0.3]).log().tolist()
+    assert [share > 0 for share in drawn(logits, min_p=0.5)] == [False, True, False, True]
+    assert [share > 0 for share in drawn(logits, min_p=0.25)] == [True, True, False, True]
+    assert drawn(logits, min_p=1.0) == [0, 1, 0, 0], "the likeliest always stays"
+    assert drawn(logits, min_p=0.5)[1] == pytest.approx(0.5 / 0.8, abs=0.03)
+
+
+def test_a_repetition_penalty_makes_what_was_said_less_likely_whatever_its_sign():
+    logits = torch.tensor([[2.0, -2.0, 1.0, -1.0], [2.0, -2.0, 1.0, -1.0]])
+    out = penalize(logits, [[0, 1, 1], [3]], 2.0)
+    assert out.tolist() == [[1.0, -4.0, 1.0, -1.0], [2.0, -2.0, 1.0, -2.0]]
+    assert logits[0, 0] == 2.0, "the model's own are left as they are"
+
+
+def test_a_heavy_repetition_penalty_says_no_token_twice_also_when_greedy():
+    gpt = lively()
+    plain = generate(gpt, PROMPTS, Sampling(max_new_tokens=12), stop_token=None)
+    other = generate(gpt, PROMPTS, Sampling(max_new_tokens=12, repetition_penalty=1e9), stop_token=None)
+    assert any(len(set(one.tokens)) < len(one.tokens) for one in plain), "else it proves nothing"
+    for prompt, one in zip(PROMPTS, other, strict=True):
+        assert len({*prompt, *one.tokens}) == len(set(prompt)) + len(one.tokens)
+
+
 def test_the_same_seed_says_the_same_and_another_one_something_else():
     gpt = lively()
     said = [
@@ -136,7 +160,18 @@ def test_the_same_seed_says_the_same_and_another_one_something_else():
     assert said[0] == said[1] != said[2]
 
 
-@pytest.mark.parametrize("settings", [{"temperature": -1}, {"max_new_tokens": 0}, {"top_k": 0}, {"top_p": 0}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": -1},
+        {"max_new_tokens": 0},
+        {"top_k": 0},
+        {"top_p": 0},
+        {"min_p": 0},
+        {"min_p": 1.1},
+        {"repetition_penalty": 0.9},
+    ],
+)
 def test_settings_that_can_not_work_are_refused(settings):
     with pytest.raises(BadConfig, match="take"):
         Sampling(**settings)

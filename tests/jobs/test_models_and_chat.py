@@ -106,6 +106,22 @@ def test_a_question_alone_and_among_others_gets_the_same_answer(home, name, caps
     assert both == [*ask("When did the first assault of the siege begin?"), *ask("Where?")]
 
 
+def test_jobctl_takes_every_way_of_choosing_the_next_token(home, name):
+    from supervisor.commands.house import SAMPLING
+
+    assert list(SAMPLING) == list(chat.SAMPLING)
+    jobctl = [sys.executable, "-P", "-m", "supervisor.jobctl", "-C", str(home), "--json", "ask", name, "When?"]
+    drawing = ["--temperature", "2", "--top-k", "50", "--top-p", "0.99", "--min-p", "0.0001", "--max-new-tokens", "8"]
+    said = [
+        subprocess.run([*jobctl, *drawing, "--seed", seed], capture_output=True, text=True, check=True).stdout
+        for seed in ("1", "1", "2")
+    ]
+    assert said[0] == said[1] != said[2]
+    assert json.loads(said[0])["num_tokens"] <= 8
+    wrong = subprocess.run([*jobctl, "--repetition-penalty", "0.5"], capture_output=True, text=True, check=False)
+    assert (wrong.returncode, "repetition_penalty=0.5" in wrong.stderr) == (1, True)
+
+
 def test_chat_answers_until_the_input_ends(home, name, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("When did it begin?\n\n" + "why " * 400 + "\n"))
     talk = said(capsys, 0, chat, name, "--home", home, "--max-new-tokens", 4)
