@@ -14,7 +14,8 @@ import pytest
 
 from supervisor import db as database
 from supervisor import doctor, gpu, queue, service
-from supervisor.doctor import Finding
+from supervisor.checks import graphics, house, machine, place
+from supervisor.checks.finding import Finding, asked
 from supervisor.gpu import Gpu
 from supervisor.home import Home
 
@@ -43,7 +44,7 @@ def test_it_answers_within_seconds_says_a_line_for_each_check_and_leaves_torch_o
     answer = subprocess.run(
         [sys.executable, "-P", "-c", ask, "-C", home.path, "doctor"], capture_output=True, text=True, check=False
     )
-    assert time.monotonic() - began < 3 or doctor.DRIVER.exists()  # with a driver torch itself is asked
+    assert time.monotonic() - began < 3 or graphics.DRIVER.exists()  # with a driver torch itself is asked
     assert answer.stderr == ""
     lines = answer.stdout.splitlines()
     assert len(lines) == len(doctor.CHECKS)
@@ -86,11 +87,11 @@ def test_a_damaged_queue_is_bad_and_is_left_as_it_is(home: Home) -> None:
     with closing(home.connect()) as db:
         db.executemany("insert into meta values (?, ?)", [(f"k{n}", "v" * 500) for n in range(400)])
         db.execute("pragma wal_checkpoint(truncate)")
-    assert doctor.queue_db(home).mark == "ok"
+    assert place.queue_db(home).mark == "ok"
     content = bytearray(home.queue_db.read_bytes())
     content[-60_000:-40_000] = b"\xff" * 20_000
     home.queue_db.write_bytes(content)
-    found = doctor.queue_db(home)
+    found = place.queue_db(home)
     assert (found.mark, found.finding.split(":")[0]) == ("bad", "damaged")
     assert "copy it aside" in found.todo
     assert home.queue_db.read_bytes() == content
@@ -99,94 +100,94 @@ def test_a_damaged_queue_is_bad_and_is_left_as_it_is(home: Home) -> None:
 def test_a_queue_that_is_no_database_that_is_newer_or_that_is_not_there_is_bad(home: Home) -> None:
     with closing(home.connect()) as db:
         db.execute(f"pragma user_version = {database.VERSION + 1}")
-    assert "newer Neverrest" in doctor.queue_db(home).finding
+    assert "newer Neverrest" in place.queue_db(home).finding
     for path in home.path.glob("queue.db*"):
         path.unlink()
-    assert "there is no queue" in doctor.queue_db(home).finding
+    assert "there is no queue" in place.queue_db(home).finding
     home.queue_db.write_bytes(b"this is no database, but it is long enough to be read as one" * 20)
-    assert doctor.queue_db(home).mark == "bad"
+    assert place.queue_db(home).mark == "bad"
 
 
 def test_wrong_settings_are_bad_and_own_ones_are_shown(home: Home) -> None:
     (home.path / "settings.toml").write_text("grace_s = 90\ncgroups = false\n")
-    assert doctor.settings_toml(home).finding == "grace_s = 90, cgroups = False"
-    assert "switched off" in doctor.cgroup(home).finding
+    assert place.settings_toml(home).finding == "grace_s = 90, cgroups = False"
+    assert "switched off" in house.cgroup(home).finding
     (home.path / "settings.toml").write_text("grace_s = 'long'\n")
-    assert doctor.settings_toml(home).mark == "bad"
-    assert doctor.memory(home).mark in ("ok", "warn"), "the other checks go on with the defaults"
+    assert place.settings_toml(home).mark == "bad"
+    assert machine.memory(home).mark in ("ok", "warn"), "the other checks go on with the defaults"
 
 
 def test_a_disk_that_is_nearly_full_is_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     free = os.statvfs(home.path).f_bavail * os.statvfs(home.path).f_frsize
-    monkeypatch.setattr(doctor, "DISK_WARN_BYTES", free * 2)
-    assert doctor.disk(home).mark == "warn"
-    monkeypatch.setattr(doctor, "DISK_BAD_BYTES", free * 2)
-    assert doctor.disk(home).mark == "bad"
+    monkeypatch.setattr(place, "DISK_WARN_BYTES", free * 2)
+    assert place.disk(home).mark == "warn"
+    monkeypatch.setattr(place, "DISK_BAD_BYTES", free * 2)
+    assert place.disk(home).mark == "bad"
 
 
 @pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="/dev/shm is no file system of its own here")
 def test_a_home_in_memory_is_told() -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        found = doctor.folder(Home(Path(folder)))
+        found = place.folder(Home(Path(folder)))
     assert (found.mark, "which a reboot empties" in found.finding) == ("warn", True)
 
 
 def test_a_home_on_another_machines_disk_is_bad(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert doctor.folder(home).mark in ("ok", "warn")
-    monkeypatch.setattr(doctor, "NOT_LOCAL", (doctor.file_system(home.path),))
-    found = doctor.folder(home)
+    assert place.folder(home).mark in ("ok", "warn")
+    monkeypatch.setattr(place, "NOT_LOCAL", (place.file_system(home.path),))
+    found = place.folder(home)
     assert (found.mark, "another machine's" in found.finding) == ("bad", True)
 
 
 def test_the_nearest_mount_says_what_a_path_lies_on() -> None:
-    assert doctor.file_system(Path("/proc/self/fd")) == "proc"
-    assert doctor.file_system(Path("/")) != "unknown"
+    assert place.file_system(Path("/proc/self/fd")) == "proc"
+    assert place.file_system(Path("/")) != "unknown"
 
 
 # ── the machine ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_clock_behind_what_was_already_done_is_bad(home: Home) -> None:
-    assert doctor.clock(home).mark == "ok"
+    assert machine.clock(home).mark == "ok"
     with closing(home.connect()) as db:
         queue.add(db, queue.NewJob(kind="sleep", args={}, lane="gpu"), now=time.time() + 7200)
-    found = doctor.clock(home)
+    found = machine.clock(home)
     assert found.mark == "bad"
     assert "2h00m before something already done" in found.finding
 
 
 def test_an_old_kernel_or_an_old_sqlite_is_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert doctor.kernel(home).mark == "ok"
-    assert doctor.python(home).mark == "ok"
-    monkeypatch.setattr(doctor, "KERNEL_OLDEST", (999, 0))
-    monkeypatch.setattr(doctor, "SQLITE_OLDEST", (999, 0, 0))
-    assert doctor.kernel(home).mark == "warn"
-    assert "SQLite 999.0.0 or newer" in doctor.python(home).todo
+    assert machine.kernel(home).mark == "ok"
+    assert machine.python(home).mark == "ok"
+    monkeypatch.setattr(machine, "KERNEL_OLDEST", (999, 0))
+    monkeypatch.setattr(machine, "SQLITE_OLDEST", (999, 0, 0))
+    assert machine.kernel(home).mark == "warn"
+    assert "SQLite 999.0.0 or newer" in machine.python(home).todo
 
 
 def test_too_little_memory_for_a_standby_is_told(home: Home) -> None:
     (home.path / "settings.toml").write_text("standby_min_free_mib = 1000000000\n")
-    assert doctor.memory(home).mark == "warn"
+    assert machine.memory(home).mark == "warn"
 
 
 # ── the supervisor ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_jobd_that_serves_is_seen_and_one_that_does_not_is_told_how_to_start(home: Home) -> None:
-    assert f"jobd -C {home.path}" in doctor.jobd(home).todo
+    assert f"jobd -C {home.path}" in house.jobd(home).todo
     jobd = subprocess.Popen([*PYTHON, "supervisor.daemon", "-C", home.path], stderr=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 20
-        while doctor.jobd(home).mark != "ok" and time.monotonic() < until:
+        while house.jobd(home).mark != "ok" and time.monotonic() < until:
             time.sleep(0.02)
-        while doctor._asked(home, doctor.ASK_DEVICE) is None and time.monotonic() < until:
+        while asked(home, graphics.ASK_DEVICE) is None and time.monotonic() < until:
             time.sleep(0.02)
-        assert doctor.jobd(home) == Finding("ok", "jobd", f"serves, pid {jobd.pid}")
-        assert doctor.cgroup(home).mark in ("ok", "warn")
+        assert house.jobd(home) == Finding("ok", "jobd", f"serves, pid {jobd.pid}")
+        assert house.cgroup(home).mark in ("ok", "warn")
     finally:
         jobd.terminate()
         jobd.wait(20)
-    assert doctor.jobd(home).mark == "warn"
+    assert house.jobd(home).mark == "warn"
 
 
 def test_the_service_is_looked_at_too(home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -196,18 +197,18 @@ def test_the_service_is_looked_at_too(home: Home, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(service, "UNIT", units / service.NAME)
     monkeypatch.setattr(service, "WANTED", units / "wanted")
     monkeypatch.setattr(service, "BOOTED", tmp_path / "nothing")
-    assert "does not run here" in doctor.systemd(home).finding
+    assert "does not run here" in house.systemd(home).finding
     monkeypatch.setattr(service, "BOOTED", tmp_path)
-    assert "is not installed" in doctor.systemd(home).finding
-    assert "service install" in doctor.systemd(home).todo
+    assert "is not installed" in house.systemd(home).finding
+    assert "service install" in house.systemd(home).todo
     service.UNIT.write_text(service.fill(home, service.find_account(home, "root")))
-    assert "does not start at boot" in doctor.systemd(home).finding
+    assert "does not start at boot" in house.systemd(home).finding
     service.WANTED.symlink_to(service.UNIT)
-    assert doctor.systemd(home).mark == "ok"
-    assert "systemctl start neverrest" in doctor.jobd(home).todo
+    assert house.systemd(home).mark == "ok"
+    assert "systemctl start neverrest" in house.jobd(home).todo
     (home.path / "settings.toml").write_text("grace_s = 600\n")
-    assert "not what this version and settings.toml would write" in doctor.systemd(home).finding
-    assert "serves" in doctor.systemd(Home(units)).finding
+    assert "not what this version and settings.toml would write" in house.systemd(home).finding
+    assert "serves" in house.systemd(Home(units)).finding
 
 
 # ── the GPU ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -228,7 +229,7 @@ def test_every_state_of_a_gpu_has_its_words(
 ) -> None:
     monkeypatch.setattr(gpu, "probe", lambda: found)
     monkeypatch.setattr(gpu, "BUS", tmp_path / "no devices")
-    said = doctor.graphics(home)
+    said = graphics.graphics(home)
     assert said.mark == mark
     assert words in said.line()
 
@@ -244,7 +245,7 @@ def test_a_card_without_a_driver_is_no_machine_without_a_card(
     monkeypatch.setattr(gpu, "BUS", tmp_path / "pci")
     monkeypatch.setattr(gpu, "probe", lambda: Gpu("no-nvml", why="Driver Not Loaded"))
     assert gpu.cards() == ["0000:01:00.0"], "its sound device is not a card"
-    found = doctor.graphics(home)
+    found = graphics.graphics(home)
     assert (found.mark, "0000:01:00.0, but no driver" in found.finding) == ("bad", True)
 
 
@@ -253,12 +254,12 @@ def test_a_jobd_that_started_before_the_driver_is_told(home: Home, monkeypatch: 
     monkeypatch.setattr("supervisor.view.serving", lambda home: True)
     with closing(home.connect()) as db:
         db.execute("insert into meta values ('device', 'cpu')")
-    assert "but jobs run on the CPU" in doctor.graphics(home).finding
+    assert "but jobs run on the CPU" in graphics.graphics(home).finding
     with closing(home.connect()) as db:
         db.execute("update meta set value = 'cuda:0' where key = 'device'")
-    assert doctor.graphics(home).mark == "ok"
+    assert graphics.graphics(home).mark == "ok"
     (home.path / "settings.toml").write_text("device = 'cpu'\n")
-    assert doctor.graphics(home).mark == "ok", "who wants the CPU gets it"
+    assert graphics.graphics(home).mark == "ok", "who wants the CPU gets it"
 
 
 FAKE_TORCH = """
@@ -289,9 +290,9 @@ def test_torch_is_asked_in_a_process_of_its_own(
     driver = tmp_path / "driver"
     driver.touch()
     (tmp_path / "torch.py").write_text(fake)
-    monkeypatch.setattr(doctor, "DRIVER", driver)
+    monkeypatch.setattr(graphics, "DRIVER", driver)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    found = doctor.torch(home)
+    found = graphics.torch(home)
     assert found.mark == mark
     assert words in found.line()
 
@@ -299,9 +300,9 @@ def test_torch_is_asked_in_a_process_of_its_own(
 def test_a_torch_that_hangs_is_a_finding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("import time; time.sleep(60)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert doctor.ask_torch(deadline_s=0.3) == "it did not come up within 0 s"
+    assert graphics.ask_torch(deadline_s=0.3) == "it did not come up within 0 s"
 
 
 def test_without_torch_the_extra_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert "neverrest[gpt]" in doctor.torch(home).todo
+    assert "neverrest[gpt]" in graphics.torch(home).todo

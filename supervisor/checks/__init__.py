@@ -1,0 +1,1 @@
+"""What `jobctl doctor` looks at, a room each: the machine, the home, jobd, the GPU. Each check stands alone."""
