@@ -45,8 +45,11 @@ create table job (
     stall_s real check (stall_s > 0), -- without progress for so long, it is stuck; null: learned from its own pace
     cause text not null default '', -- of the newest failure: failed, out of memory, stalled, killed, bad args, in circles
     memo text not null default '', -- its user's own words
-    standing_id integer references standing (id), -- what made it
-    origin text not null default '{}' check (json_valid(origin)), -- where and from which code it was added
+    evergreen_id integer references standing (id) on delete set null, -- what made it: claimed in turn, after all others
+    env_id integer references shared (id), -- a command's environment; args hold all else
+    origin_id integer references shared (id), -- where and from which code it was added
+    ran_s real not null default 0, -- seconds of all its attempts that are over
+    outgrowths integer not null default 0, -- times it left because it outgrew its VRAM, since the last progress
     check ((state in ('succeeded', 'failed', 'cancelled')) = (finished_at is not null)),
     check (wish is null or state = 'running'),
     check (state <> 'running' or (attempt > 0 and started_at is not null and blockers = 0))
@@ -54,7 +57,6 @@ create table job (
 
 create index job_due on job (lane, priority desc, id) where state = 'queued' and blockers = 0;
 create index job_later on job (available_at) where state = 'queued' and blockers = 0;
-create index job_live on job (state, id) where state in ('queued', 'running', 'paused');
 
 create table need (
     job_id integer not null references job (id),
@@ -86,10 +88,12 @@ create table span (
     began_at real not null,
     seen_at real not null,
     closed integer not null default 0 check (closed in (0, 1)),
+    why text not null default '', -- version 2
     check (seen_at >= began_at)
 ) strict;
 
 create unique index span_open on span (closed) where closed = 0;
+create index span_seen on span (seen_at);
 
 -- ── version 2 ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -108,11 +112,16 @@ create table standing (
     pass real not null default 0, -- stride scheduling: who has the smallest is next; grows by seconds run / weight
     cron text, -- of a schedule: five fields
     timezone text,
-    next_at real, -- of a schedule
+    next_at real, -- of a schedule: when it fires; of an evergreen: not before
+    last_at real, -- of a schedule: the time it fired for last
+    job_id integer references job (id) on delete set null, -- its newest job; null: none, or forgotten
     made integer not null default 0, -- jobs so far
+    why text not null default '', -- why it is disabled
     created_at real not null,
     check ((what = 'schedule') = (cron is not null and timezone is not null))
 ) strict;
+
+create index job_of_evergreen on job (evergreen_id) where evergreen_id is not null;
 
 create table tag (
     name text not null,
@@ -154,3 +163,55 @@ create table fit (
     at real not null,
     primary key (recipe, card, free_mib)
 ) strict, without rowid;
+
+-- By the driver's own samples: how long kernels ran, of the time it sampled. hour: Unix time / 3600.
+create table gpu_use (
+    hour integer primary key,
+    busy_s real not null,
+    known_s real not null
+) strict;
+
+-- Long texts that many jobs have in common, kept once: environments, origins.
+create table shared (
+    id integer primary key,
+    digest text not null unique, -- sha256 of the text
+    text text not null check (json_valid(text))
+) strict;
+
+-- How many jobs there are of each state and kind: kept by the triggers, so that nobody counts a million rows.
+create table tally (
+    state text not null,
+    kind text not null,
+    n integer not null,
+    primary key (state, kind)
+) strict, without rowid;
+
+create trigger job_counted after insert on job begin
+    insert into tally values (new.state, new.kind, 1) on conflict do update set n = n + 1;
+end;
+
+create trigger job_moved after update of state on job when old.state <> new.state begin
+    update tally set n = n - 1 where state = old.state and kind = old.kind;
+    insert into tally values (new.state, new.kind, 1) on conflict do update set n = n + 1;
+end;
+
+create trigger job_gone after delete on job begin
+    update tally set n = n - 1 where state = old.state and kind = old.kind;
+end;
+
+-- Jobs whose rows are gone, and whose folders in runs/ are not yet: left by a prune that was killed, the next one goes on.
+create table pruned (
+    job_id integer primary key
+) strict;
+
+-- `list`: the newest of each state and kind come first.
+create index job_touched on job (state, kind, coalesce(finished_at, started_at, created_at), id);
+-- How long its like took: for the ETA.
+create index job_history on job (kind, name, finished_at) where state = 'succeeded';
+create index job_blocked on job (id) where state = 'queued' and blockers > 0;
+-- Who refers to a row that a prune deletes: SQLite looks, and must not read the whole table for it.
+create index job_child on job (parent_id) where parent_id is not null;
+create index job_env on job (env_id) where env_id is not null;
+create index job_origin on job (origin_id) where origin_id is not null;
+create index span_of on span (job_id) where job_id is not null;
+create index notice_of on notice (job_id) where job_id is not null;

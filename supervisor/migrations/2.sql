@@ -15,8 +15,11 @@ create table standing (
     pass real not null default 0, -- stride scheduling: who has the smallest is next; grows by seconds run / weight
     cron text, -- of a schedule: five fields
     timezone text,
-    next_at real, -- of a schedule
+    next_at real, -- of a schedule: when it fires; of an evergreen: not before
+    last_at real, -- of a schedule: the time it fired for last
+    job_id integer references job (id) on delete set null, -- its newest job; null: none, or forgotten
     made integer not null default 0, -- jobs so far
+    why text not null default '', -- why it is disabled
     created_at real not null,
     check ((what = 'schedule') = (cron is not null and timezone is not null))
 ) strict;
@@ -62,10 +65,72 @@ create table fit (
     primary key (recipe, card, free_mib)
 ) strict, without rowid;
 
+-- By the driver's own samples: how long kernels ran, of the time it sampled. hour: Unix time / 3600.
+create table gpu_use (
+    hour integer primary key,
+    busy_s real not null,
+    known_s real not null
+) strict;
+
 alter table job add column needs_vram_mib integer check (needs_vram_mib >= 0);
 alter table job add column peak_vram_mib integer check (peak_vram_mib >= 0);
 alter table job add column stall_s real check (stall_s > 0);
 alter table job add column cause text not null default '';
 alter table job add column memo text not null default '';
-alter table job add column standing_id integer references standing (id);
-alter table job add column origin text not null default '{}' check (json_valid(origin));
+alter table job add column evergreen_id integer references standing (id) on delete set null;
+create index job_of_evergreen on job (evergreen_id) where evergreen_id is not null;
+
+alter table span add column why text not null default '';
+create index span_seen on span (seen_at);
+alter table job add column env_id integer references shared (id);
+alter table job add column origin_id integer references shared (id);
+alter table job add column ran_s real not null default 0;
+drop index job_live; -- job_touched does its work
+alter table job add column outgrowths integer not null default 0;
+
+-- Long texts that many jobs have in common, kept once: environments, origins.
+create table shared (
+    id integer primary key,
+    digest text not null unique, -- sha256 of the text
+    text text not null check (json_valid(text))
+) strict;
+
+-- How many jobs there are of each state and kind: kept by the triggers, so that nobody counts a million rows.
+create table tally (
+    state text not null,
+    kind text not null,
+    n integer not null,
+    primary key (state, kind)
+) strict, without rowid;
+
+create trigger job_counted after insert on job begin
+    insert into tally values (new.state, new.kind, 1) on conflict do update set n = n + 1;
+end;
+
+create trigger job_moved after update of state on job when old.state <> new.state begin
+    update tally set n = n - 1 where state = old.state and kind = old.kind;
+    insert into tally values (new.state, new.kind, 1) on conflict do update set n = n + 1;
+end;
+
+create trigger job_gone after delete on job begin
+    update tally set n = n - 1 where state = old.state and kind = old.kind;
+end;
+
+-- Jobs whose rows are gone, and whose folders in runs/ are not yet: left by a prune that was killed, the next one goes on.
+create table pruned (
+    job_id integer primary key
+) strict;
+
+-- `list`: the newest of each state and kind come first.
+create index job_touched on job (state, kind, coalesce(finished_at, started_at, created_at), id);
+-- How long its like took: for the ETA.
+create index job_history on job (kind, name, finished_at) where state = 'succeeded';
+create index job_blocked on job (id) where state = 'queued' and blockers > 0;
+-- Who refers to a row that a prune deletes: SQLite looks, and must not read the whole table for it.
+create index job_child on job (parent_id) where parent_id is not null;
+create index job_env on job (env_id) where env_id is not null;
+create index job_origin on job (origin_id) where origin_id is not null;
+create index span_of on span (job_id) where job_id is not null;
+create index notice_of on notice (job_id) where job_id is not null;
+
+insert into tally select state, kind, count(*) from job group by state, kind;
