@@ -18,10 +18,11 @@ import json
 import math
 import random
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from supervisor import shared
 from supervisor.db import transaction
 from supervisor.errors import Refused, StaleAttempt
 
@@ -31,6 +32,7 @@ LANES = ("gpu", "cpu")
 MAX_FAILURES = 3
 MAX_LOSSES = 3  # attempts in a row that took the machine down: then the job is held
 MAX_IDLE_RELEASES = 20  # exits with 75 in a row without any progress: then it goes in circles
+CAUSES = ("failed", "out of memory", "stalled", "killed", "bad args", "in circles")  # of a blamed end
 BACKOFF_S = 5.0
 MAX_BACKOFF_S = 900.0
 
@@ -73,15 +75,29 @@ class Job:
     stall_s: float | None
     cause: str
     memo: str
-    standing_id: int | None
-    origin: dict[str, Any]
+    evergreen_id: int | None
+    origin: dict[str, Any] = field(default_factory=dict)  # where and from which code it was added
+    env_id: int | None = None
+    origin_id: int | None = None
+    ran_s: float = 0.0  # seconds of its attempts that are over
 
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> "Job":
-        values = {one.name: row[one.name] for one in fields(cls)}
-        values |= {name: json.loads(row[name]) for name in ("args", "metrics", "origin")}
+        """The row alone: without what it shares with others (its environment, its origin)."""
+        values = {one.name: row[one.name] for one in fields(cls) if one.name != "origin"}
+        values |= {name: json.loads(row[name]) for name in ("args", "metrics")}
         values["preemptible"] = bool(row["preemptible"])
         return cls(**values)
+
+    @classmethod
+    def whole(cls, db: sqlite3.Connection, row: sqlite3.Row) -> "Job":
+        """The row, with what it shares with others."""
+        job = cls.from_row(row)
+        if job.env_id is not None:
+            job.args["env"] = shared.read(db, job.env_id)
+        if job.origin_id is not None:
+            job.origin.update(shared.read(db, job.origin_id))
+        return job
 
 
 @dataclass(frozen=True)
@@ -101,7 +117,7 @@ class NewJob:
     parent_id: int | None = None  # the running job that submitted it
     needs_vram_mib: int | None = None
     stall_s: float | None = None
-    standing_id: int | None = None  # the evergreen or schedule that made it
+    evergreen_id: int | None = None  # the evergreen that made it
     origin: Mapping[str, Any] = field(default_factory=dict)  # where and from which code it was added
 
 
@@ -118,33 +134,100 @@ def add(db: sqlite3.Connection, new: NewJob, *, now: float) -> int:
             return known
         after = sorted(set(new.after))
         blockers = sum(get(db, needed).state != "succeeded" for needed in after)
-        cursor = db.execute(
-            "insert into job (key, kind, name, args, lane, priority, preemptible, blockers, available_at,"
-            " max_failures, parent_id, created_at, needs_vram_mib, stall_s, standing_id, origin)"
-            " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (new.key, new.kind, new.name or new.kind, json.dumps(new.args), new.lane, new.priority, new.preemptible,
-             blockers, new.available_at, new.max_failures, new.parent_id, now, new.needs_vram_mib, new.stall_s,
-             new.standing_id, json.dumps(new.origin)),
-        )  # fmt: skip
-        job_id = cursor.lastrowid
+        job_id = db.execute(INSERT, _row(db, new, now, blockers, {})).lastrowid
         assert job_id is not None
         db.executemany("insert into need values (?, ?)", [(job_id, needed) for needed in after])
         _log(db, job_id, 0, "added", at=now)
     return job_id
 
 
+def add_many(db: sqlite3.Connection, new: Iterable[NewJob], *, now: float) -> list[int]:
+    """The same for very many, all or none. Their ids, in their order."""
+    ids: list[int] = []
+    plain: list[tuple[Any, ...]] = []
+    known: dict[int, tuple[object, Any]] = {}
+    with transaction(db):
+        for job in new:
+            if job.key is None and not job.after:
+                plain.append(_row(db, job, now, 0, known))
+            else:  # it asks what is there already: what stands before it must be
+                ids += _insert(db, plain, now)
+                plain = []
+                ids.append(add(db, job, now=now))
+        ids += _insert(db, plain, now)
+    return ids
+
+
+COLUMNS = (
+    "key", "kind", "name", "args", "lane", "priority", "preemptible", "blockers", "available_at", "max_failures",
+    "parent_id", "created_at", "needs_vram_mib", "stall_s", "evergreen_id", "env_id", "origin_id",
+)  # fmt: skip
+INSERT = f"insert into job ({', '.join(COLUMNS)}) values ({', '.join('?' * len(COLUMNS))})"
+
+
+def _row(
+    db: sqlite3.Connection, new: NewJob, now: float, blockers: int, known: dict[int, tuple[object, Any]]
+) -> tuple[Any, ...]:
+    """A new job as COLUMNS. known: what many of them hold in common and is made already."""
+    args, env_id = _once(known, new.args, lambda: _fold(db, new.args))
+    return (
+        new.key, new.kind, new.name or new.kind, args, new.lane, new.priority, new.preemptible, blockers,
+        new.available_at, new.max_failures, new.parent_id, now, new.needs_vram_mib, new.stall_s, new.evergreen_id,
+        env_id, _once(known, new.origin, lambda: shared.keep(db, new.origin) if new.origin else None),
+    )  # fmt: skip
+
+
+def _once(known: dict[int, tuple[object, Any]], of: object, make: Callable[[], Any]) -> Any:
+    """What `make` gives, once for each object, which is kept: its id() must not become another's."""
+    if id(of) not in known:
+        known[id(of)] = (of, make())
+    return known[id(of)][1]
+
+
+def _fold(db: sqlite3.Connection, args: Mapping[str, Any]) -> tuple[str, int | None]:
+    """Args as the table keeps them: their JSON, and beside it the environment, which many jobs have in common."""
+    env = args.get("env")
+    if not isinstance(env, dict):
+        return json.dumps(args), None
+    return json.dumps({key: value for key, value in args.items() if key != "env"}), shared.keep(db, env)
+
+
+def _insert(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]], now: float) -> Sequence[int]:
+    """Rows of COLUMNS, inside a transaction: nobody else takes an id between two of them."""
+    found = db.execute("select seq from sqlite_sequence where name = 'job'").fetchone()
+    last = found["seq"] if found else 0
+    db.executemany(INSERT, rows)
+    db.execute(
+        "insert into event (job_id, attempt, at, what) select id, 0, ?, 'added' from job where id > ?", (now, last)
+    )
+    return range(last + 1, last + 1 + len(rows))
+
+
 def claim(db: sqlite3.Connection, lane: str, *, now: float) -> Job | None:
-    """queued -> running: the next due job of a lane, highest priority first, then oldest. None if nothing is due."""
+    """queued -> running: the next due job of a lane, highest priority first, then oldest. None if nothing is due.
+
+    What an evergreen made is not among them: standing.py says whose turn it is when nothing else is due.
+    """
+    with transaction(db):
+        first = db.execute(
+            "select id from job where state = 'queued' and blockers = 0 and lane = ? and available_at <= ?"
+            " and evergreen_id is null order by priority desc, id limit 1",
+            (lane, now),
+        ).fetchone()
+        return claim_job(db, first["id"], now=now) if first else None
+
+
+def claim_job(db: sqlite3.Connection, job_id: int, *, now: float) -> Job | None:
+    """queued -> running: this very job. None when it is not due."""
     with transaction(db):
         row = db.execute(
             "update job set state = 'running', attempt = attempt + 1, started_at = :now, eta_at = null, note = null"
-            " where id = (select id from job where state = 'queued' and blockers = 0 and lane = :lane"
-            " and available_at <= :now order by priority desc, id limit 1) returning *",
-            {"lane": lane, "now": now},
+            " where id = :id and state = 'queued' and blockers = 0 and available_at <= :now returning *",
+            {"id": job_id, "now": now},
         ).fetchone()
         if row is None:
             return None
-        job = Job.from_row(row)
+        job = Job.whole(db, row)
         _log(db, job.id, job.attempt, "claimed", at=now)
     return job
 
@@ -153,10 +236,10 @@ def peek(db: sqlite3.Connection, lane: str, *, now: float) -> Job | None:
     """The job that `claim` would take now. Changes nothing."""
     row = db.execute(
         "select * from job where state = 'queued' and blockers = 0 and lane = ? and available_at <= ?"
-        " order by priority desc, id limit 1",
+        " and evergreen_id is null order by priority desc, id limit 1",
         (lane, now),
     ).fetchone()
-    return Job.from_row(row) if row else None
+    return Job.whole(db, row) if row else None
 
 
 # ── out of running: each names its attempt ────────────────────────────────────────────────────────────────────────
@@ -182,7 +265,8 @@ def leave_unfinished(db: sqlite3.Connection, job_id: int, attempt: int, *, now: 
     with transaction(db):
         job = get(db, job_id)
         if job.idle_releases + 1 >= MAX_IDLE_RELEASES:
-            return fail(db, job_id, attempt, f"left unfinished {MAX_IDLE_RELEASES} times without progress", now=now)
+            why = f"left unfinished {MAX_IDLE_RELEASES} times without progress"
+            return fail(db, job_id, attempt, why, now=now, cause="in circles")
         db.execute("update job set idle_releases = idle_releases + 1 where id = ?", (job_id,))
         release(db, job_id, attempt, "unfinished", now=now)
     return "queued"
@@ -202,25 +286,37 @@ def lose(db: sqlite3.Connection, job_id: int, attempt: int, *, now: float) -> st
     return "paused"
 
 
-def retry(db: sqlite3.Connection, job_id: int, attempt: int, why: str, *, now: float) -> str:
-    """running -> queued, later: blamed, with a backoff; or -> failed when the failures are spent. The new state."""
+def retry(
+    db: sqlite3.Connection, job_id: int, attempt: int, why: str, *, now: float, cause: str = "failed"
+) -> str:
+    """running -> queued, later: blamed, with a backoff; or -> failed when the failures are spent. The new state.
+
+    cause: one of CAUSES.
+    """
     with transaction(db):
         job = get(db, job_id)
         if job.failures + 1 >= job.max_failures:
-            return fail(db, job_id, attempt, why, now=now, failures=job.failures + 1)
+            return fail(db, job_id, attempt, why, now=now, failures=job.failures + 1, cause=cause)
         wait_s = backoff_s(job.failures + 1)
         _leave(
             db, job_id, attempt, "queued", now,
-            detail=why, error=why, failures=job.failures + 1, available_at=now + wait_s,
+            detail=why, error=why, cause=cause, failures=job.failures + 1, available_at=now + wait_s,
         )  # fmt: skip
     return "queued"
 
 
 def fail(
-    db: sqlite3.Connection, job_id: int, attempt: int, why: str, *, now: float, failures: int | None = None
+    db: sqlite3.Connection,
+    job_id: int,
+    attempt: int,
+    why: str,
+    *,
+    now: float,
+    failures: int | None = None,
+    cause: str = "failed",
 ) -> str:
     """running -> failed, for good: `jobctl retry` alone brings it back."""
-    changes: dict[str, Any] = {} if failures is None else {"failures": failures}
+    changes: dict[str, Any] = {"cause": cause} if failures is None else {"cause": cause, "failures": failures}
     with transaction(db):
         _leave(db, job_id, attempt, "failed", now, detail=why, error=why, finished_at=now, **changes)
     return "failed"
@@ -329,7 +425,7 @@ def set_args(db: sqlite3.Connection, job_id: int, args: Mapping[str, Any], *, no
         if job.state in ("running", "succeeded"):
             raise Refused(f"job {job_id} is {job.state}: pause it first" if job.state == "running" else
                           f"job {job_id} has succeeded: add a new one instead")  # fmt: skip
-        db.execute("update job set args = ? where id = ?", (json.dumps(args), job_id))
+        db.execute("update job set args = ?, env_id = ? where id = ?", (*_fold(db, args), job_id))
         _log(db, job_id, job.attempt, "edited", at=now)
 
 
@@ -340,7 +436,7 @@ def get(db: sqlite3.Connection, job_id: int) -> Job:
     row = db.execute("select * from job where id = ?", (job_id,)).fetchone()
     if row is None:
         raise Refused(f"there is no job {job_id}: `jobctl list` shows those there are")
-    return Job.from_row(row)
+    return Job.whole(db, row)
 
 
 def find_key(db: sqlite3.Connection, key: str) -> int | None:
@@ -349,7 +445,7 @@ def find_key(db: sqlite3.Connection, key: str) -> int | None:
 
 
 def running(db: sqlite3.Connection) -> list[Job]:
-    return [Job.from_row(row) for row in db.execute("select * from job where state = 'running' order by id")]
+    return [Job.whole(db, row) for row in db.execute("select * from job where state = 'running' order by id")]
 
 
 def wishes(db: sqlite3.Connection) -> dict[int, str]:
@@ -371,7 +467,8 @@ def next_due_at(db: sqlite3.Connection, *, now: float) -> float | None:
 def can_still_run(db: sqlite3.Connection) -> bool:
     """Whether any job runs, is due, or will be when its time comes: `jobd --until-empty` leaves when none can."""
     row = db.execute(
-        "select 1 from job where state = 'running' or (state = 'queued' and blockers = 0) limit 1"
+        "select 1 from job where state = 'running' or (state = 'queued' and blockers = 0 and evergreen_id is null)"
+        " limit 1"
     ).fetchone()
     return row is not None
 
@@ -418,8 +515,9 @@ def _leave(
     changes |= {"state": state, "wish": None, "eta_at": None}
     columns = ", ".join(f"{column} = :{column}" for column in changes)
     cursor = db.execute(
-        f"update job set {columns} where id = :id and attempt = :attempt and state = 'running'",
-        changes | {"id": job_id, "attempt": attempt},
+        f"update job set {columns}, ran_s = ran_s + max(0, :now - started_at)"
+        " where id = :id and attempt = :attempt and state = 'running'",
+        changes | {"id": job_id, "attempt": attempt, "now": now},
     )
     if cursor.rowcount != 1:
         raise StaleAttempt(f"job {job_id}, attempt {attempt}")
