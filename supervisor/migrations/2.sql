@@ -39,12 +39,18 @@ create table notice (
     what text not null, -- failed, held, gpu, disk, empty, weekly ...
     job_id integer references job (id) on delete set null,
     text text not null,
+    told text not null default '[]' check (json_valid(told)), -- the ways on which it has gone: command, webhook, mail
     tries integer not null default 0,
     next_try_at real not null,
     done_at real
 ) strict;
 
 create index notice_due on notice (next_try_at) where done_at is null;
+
+-- Written with the change it tells of: whoever made the change, and whatever dies next.
+create trigger event_told after insert on event when new.what in ('failed', 'held') begin
+    insert into notice (at, what, job_id, text, next_try_at) values (new.at, new.what, new.job_id, new.detail, new.at);
+end;
 
 -- What was learned on this machine. recipe: the kind and the args that decide how much memory it takes.
 create table vram_peak (
