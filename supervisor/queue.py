@@ -283,6 +283,7 @@ def lose(db: sqlite3.Connection, job_id: int, attempt: int, *, now: float) -> st
         why = f"the machine went down {losses} times under this job without progress: `jobctl resume {job_id}` to dare"
         db.execute("update job set note = ? where id = ?", (why, job_id))
         release(db, job_id, attempt, why, now=now, state="paused")
+        _log(db, job_id, attempt, "held", why, at=now)
     return "paused"
 
 
