@@ -15,6 +15,7 @@ class Diverged(BadConfig):
     """The loss is no number any more: the settings drove it there, and would again."""
 
 
+CHUNK_ROWS = 2048  # logits at a time: 2,048-4,096 are few big matmuls, 512 cost a third more (pytorch issue 124480)
 ATTENTIONS = ("auto", "loop", "bucket", "varlen")  # auto, and the backends of gpt/attention.py
 CHOICES = {"pos": ("learned", "rope"), "norm": ("layer", "rms"), "mlp": ("gelu", "relu2")}
 

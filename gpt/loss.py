@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-CHUNK_ROWS = 2048  # 2,048-4,096: few big matmuls; 512 costs a third more on a GPU (pytorch issue 124480)
+from gpt.config import CHUNK_ROWS
 
 
 class _SumLoss(torch.autograd.Function):
@@ -30,6 +30,8 @@ class _SumLoss(torch.autograd.Function):
                 grad = grad.to(x.dtype)
                 torch.mm(grad, weight, out=grad_x[rows])
                 grad_w += grad.t() @ x
+                del grad
+            del log_p  # else it lives while the next chunk's logits are made: 14 bytes a logit, not 8
         if wanted:
             ctx.save_for_backward(grad_x, grad_w)  # type: ignore[arg-type]
         return total

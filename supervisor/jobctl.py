@@ -8,7 +8,7 @@ import os
 import sqlite3
 import sys
 
-from supervisor.commands import adding, changing, house, looking
+from supervisor.commands import adding, changing, fitting, house, looking
 from supervisor.commands.words import Act
 from supervisor.errors import Refused
 
@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
         one.set_defaults(act=act)
         return one
 
-    for group in (adding, looking, changing, house):
+    for group in (adding, looking, changing, fitting, house):
         group.register(command)
     return top
 

@@ -1,0 +1,139 @@
+"""What a training takes, as predicted, beside what autograd keeps and the allocator gives when it really runs.
+
+Attention here keeps what the GPU's kernel keeps (q, k, v, its output, the log-sum-exp); the CPU's own keep more. So do
+its RMSNorm, which is not fused, and its dropout, whose mask is of numbers, not bytes: those two are not tried.
+"""
+
+import pytest
+import torch
+from torch import Tensor
+
+from gpt import memory
+from gpt.attention import Documents, attend_loop
+from gpt.config import BadConfig, GPTConfig
+from gpt.loss import labelled_loss
+from gpt.model import GPT
+
+SMALL = {"n_layer": 4, "n_head": 4, "n_embd": 128, "vocab_size": 500, "context_len": 512}
+SHAPES = [
+    {}, {"bias": False}, {"pos": "rope"}, {"qk_norm": True}, {"pos": "rope", "qk_norm": True}, {"n_kv_head": 2},
+    {"n_kv_head": 1, "pos": "rope"}, {"mlp": "relu2"}, {"tied": True}, {"n_layer": 1},
+]  # fmt: skip
+
+
+class Lean(torch.autograd.Function):
+    """Attention as flash kernels do it: nothing is kept but its ends; the rest is worked out again."""
+
+    @staticmethod
+    def forward(ctx, q, k, v, docs):
+        with torch.no_grad():
+            out = attend_loop(q, k, v, docs)
+        ctx.save_for_backward(q, k, v, out, torch.zeros(q.shape[1], q.shape[0]))
+        ctx.docs = docs
+        return out
+
+    @staticmethod
+    def backward(ctx, grad):
+        ends = [x.detach().requires_grad_() for x in ctx.saved_tensors[:3]]
+        with torch.enable_grad():
+            out = attend_loop(*ends, ctx.docs)
+        return (*torch.autograd.grad(out, ends, grad), None)
+
+
+def lean(q: Tensor, k: Tensor, v: Tensor, docs: Documents) -> Tensor:
+    return Lean.apply(q, k, v, docs)
+
+
+def made(config: GPTConfig, dtype: torch.dtype) -> GPT:
+    model = GPT(config)
+    model.dtype, model.attend = dtype, lean
+    return model.train()
+
+
+def kept(config: GPTConfig, tokens: int, rows: int, dtype: torch.dtype) -> int:
+    """Bytes of every storage that autograd keeps, the parameters' own left out."""
+    model = made(config, dtype)
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    found: dict[int, Tensor] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        if (at := tensor.untyped_storage().data_ptr()) not in own:
+            found[at] = tensor
+        return tensor
+
+    docs = Documents.of(range(0, tokens + 1, tokens // 8))
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        hidden = model(torch.zeros(tokens, dtype=torch.int64), docs, torch.arange(rows))
+    assert len(hidden) == rows
+    return sum(tensor.untyped_storage().nbytes() for tensor in found.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("changes", SHAPES, ids=str)
+def test_what_is_kept_for_backward_is_predicted_to_one_percent(changes, dtype):
+    config = GPTConfig(**SMALL | changes)
+    predicted = memory.kept_bytes(config, 1024, 400, dtype.itemsize)
+    assert kept(config, 1024, 400, dtype) == pytest.approx(predicted, rel=0.01)
+
+
+@pytest.mark.parametrize("changes", [*SHAPES, {"norm": "rms"}, {"num_positions": 900}], ids=str)
+def test_parameters_are_counted_without_making_the_model(changes):
+    config = GPTConfig(**SMALL | changes)
+    assert memory.num_parameters(config) == GPT(config).num_parameters()
+
+
+def peak(config: GPTConfig, tokens: int, rows: int, dtype: torch.dtype) -> int:
+    """The most that a step's forward and backward held at once, above what was there before; by torch's own account."""
+    model = made(config, dtype)
+    docs = Documents.of(range(0, tokens + 1, tokens // 16))
+    labels = torch.arange(rows) % config.vocab_size
+
+    def step() -> None:
+        hidden = model(torch.zeros(tokens, dtype=torch.int64), docs, torch.arange(rows))
+        labelled_loss(hidden, model.head_weight, labels).backward()
+
+    step()  # gradients are there from now on, as they are from a step's second micro-batch on
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as seen:
+        step()
+    held = most = 0
+    for event in seen.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            most = max(most, held)
+    return most
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("changes", "rows"),
+    [
+        ({"n_layer": 6, "n_embd": 256, "vocab_size": 2000}, 1600),  # what is kept is the most
+        ({"n_layer": 2, "vocab_size": 32_000}, 3000),  # the head is, with a second chunk of logits behind the first
+    ],
+    ids=["deep", "wide"],
+)
+def test_the_peak_of_a_step_is_predicted_to_a_twentieth(changes, rows, dtype):
+    config = GPTConfig(**SMALL | {"context_len": 2048} | changes)
+    size = dtype.itemsize
+    predicted = memory.kept_bytes(config, 4096, rows, size) + memory.passing_bytes(config, 4096, rows, size)
+    assert peak(config, 4096, rows, dtype) == pytest.approx(predicted, rel=0.05)
+
+
+def test_the_model_of_183_million_holds_six_contexts_on_a_card_of_16_gib():
+    found = list(memory.table(GPTConfig(), contexts_per_step=120, context_len=4096))
+    assert memory.num_parameters(GPTConfig(num_positions=8192)) // 10**6 == 183
+    best = memory.largest_fitting(found, 16_376)
+    assert best is not None
+    assert best.micro_batch == 6
+    assert memory.largest_fitting(found, 5000) is None
+
+
+def test_only_micro_batches_that_keep_the_step_exact_are_offered():
+    found = memory.table(GPTConfig(**SMALL), contexts_per_step=12, context_len=512)
+    assert [one.micro_batch for one in found] == [1, 2, 3, 4, 6, 12]
+
+
+@pytest.mark.parametrize("wrong", [{"micro_batch": 0}, {"labelled_share": 1.5}, {"stream_bytes": 8}])
+def test_what_can_not_be_predicted_is_refused(wrong):
+    with pytest.raises(BadConfig, match=next(iter(wrong))):
+        memory.predict(GPTConfig(**SMALL), **{"micro_batch": 1, "context_len": 512, **wrong})

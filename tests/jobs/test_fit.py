@@ -1,0 +1,61 @@
+"""`jobctl fit`: what a recipe's training takes of a card, asked before anything is queued."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RECIPES = Path(__file__).parents[2] / "jobs" / "recipes"
+JOBCTL = [sys.executable, "-P", "-m", "supervisor.jobctl"]
+
+
+def fit(*words: str, code: int = 0) -> str:
+    answer = subprocess.run([*JOBCTL, "fit", *words], capture_output=True, text=True, check=False)
+    assert answer.returncode == code, answer.stderr
+    return answer.stdout if code == 0 else answer.stderr
+
+
+def test_the_big_recipe_on_a_card_of_16_gib():
+    said = fit(str(RECIPES / "ww2-183m.toml"), "--vram", "16376")
+    assert "183.0 M parameters, 120 contexts of 4096 tokens a step" in said
+    [here] = [line for line in said.splitlines() if line.endswith("<- the recipe's")]
+    assert here.split()[:2] == ["3", "40"]
+    assert said.splitlines()[-1] == "The largest that fits: micro_batch=6 grad_accum=20, the step stays the same"
+
+
+def test_the_same_as_json_and_every_row_keeps_the_step():
+    found = json.loads(fit(str(RECIPES / "ww2-183m.toml"), "--vram", "16376", "--json"))
+    assert (found["now"], found["best"], found["reserve_mib"]) == (3, 6, 1024)
+    assert {row["micro_batch"] * row["grad_accum"] for row in found["table"]} == {120}
+    sums = [row["states_mib"] + row["kept_mib"] + row["passing_mib"] for row in found["table"]]
+    assert all(row["total_mib"] > known for row, known in zip(found["table"], sums, strict=True))
+    assert [row["fits"] for row in found["table"]] == [row["total_mib"] <= 16376 - 1024 for row in found["table"]]
+
+
+def test_sizes_come_from_the_recipes_own_tokenizer_and_pack(tmp_path):
+    demo = json.loads(fit(str(RECIPES / "demo.toml"), "--vram", "8000", "--json"))
+    assert (demo["context_len"], demo["parameters"]) == (512, 3_410_048)
+
+
+def test_a_card_too_small_for_one_context_is_said():
+    assert "Not even one context fits" in fit(str(RECIPES / "ww2-183m.toml"), "--vram", "6000")
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "says"),
+    [
+        ('[[job]]\nname = "a"\nkind = "sleep"\n', [], "holds no job of kind train"),
+        (2 * '[[job]]\nname = "a"\nkind = "train"\nargs = { pack = "p" }\n', [], "trains more than once"),
+        ('[[job]]\nname = "a"\nkind = "train"\nargs = { pack = "p" }\n', ["--job", "b"], "has no train job 'b'"),
+        (
+            '[[job]]\nname = "a"\nkind = "train"\nargs = { pack = "p", n_head = 7 }\n',
+            [],
+            "does not split into n_head=7",
+        ),
+    ],
+)
+def test_what_can_not_be_fitted_is_said(tmp_path, text, words, says):
+    (tmp_path / "mine.toml").write_text(text)
+    assert says in fit(str(tmp_path / "mine.toml"), "--vram", "16376", *words, code=1)
