@@ -106,6 +106,7 @@ create table standing (
     args text not null check (json_valid(args)),
     lane text not null check (lane in ('gpu', 'cpu')),
     priority integer not null default 0,
+    preemptible integer not null default 1 check (preemptible in (0, 1)),
     max_failures integer not null check (max_failures >= 1),
     enabled integer not null default 1 check (enabled in (0, 1)),
     weight real not null default 1 check (weight > 0), -- of an evergreen: its share of the idle lane
@@ -183,27 +184,6 @@ create table shared (
     digest text not null unique, -- sha256 of the text
     text text not null check (json_valid(text))
 ) strict;
-
--- How many jobs there are of each state and kind: kept by the triggers, so that nobody counts a million rows.
-create table tally (
-    state text not null,
-    kind text not null,
-    n integer not null,
-    primary key (state, kind)
-) strict, without rowid;
-
-create trigger job_counted after insert on job begin
-    insert into tally values (new.state, new.kind, 1) on conflict do update set n = n + 1;
-end;
-
-create trigger job_moved after update of state on job when old.state <> new.state begin
-    update tally set n = n - 1 where state = old.state and kind = old.kind;
-    insert into tally values (new.state, new.kind, 1) on conflict do update set n = n + 1;
-end;
-
-create trigger job_gone after delete on job begin
-    update tally set n = n - 1 where state = old.state and kind = old.kind;
-end;
 
 -- Jobs whose rows are gone, and whose folders in runs/ are not yet: left by a prune that was killed, the next one goes on.
 create table pruned (
