@@ -1,18 +1,19 @@
 """Logs on a terminal: the end of one, one attempt of one, or all that runs, as it grows."""
 
 import codecs
-import re
+import os
 import sqlite3
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from supervisor import logs as files
 from supervisor import queue, view
 from supervisor.errors import Refused
 from supervisor.home import Home
+from supervisor.news import News
 
-LOOK_EVERY_S = 0.2
-MARK = re.compile(r"── attempt (\d+) · .* ──")
 PIECE_BYTES = 1 << 16
+END_BYTES = 1 << 20  # of a log, when its last lines are asked for
 
 
 def logs(home: Home, job_id: int | None, *, lines: int, on: bool, attempt: int | None) -> int:
@@ -28,18 +29,21 @@ def logs(home: Home, job_id: int | None, *, lines: int, on: bool, attempt: int |
     if claim is None and not on:
         raise Refused("nothing runs now: give an id, or -f to wait for the next job")
     last = 0 if claim is not None else _newest_event(db)
+    news = News(home.path)
     while True:
         claim = claim or _claim_after(db, last)
         if claim is not None:
             job = queue.get(db, claim["job_id"])
             print(f"━━ job {job.id} {view.safe(job.name)}, attempt {claim['attempt']} ━━", flush=True)
-            at = print_end(home, job.id, lines, None) if not last else _start_of(home.log(job.id), claim["attempt"])
+            at = (
+                print_end(home, job.id, lines, None) if not last else files.start_of(home.log(job.id), claim["attempt"])
+            )
             if not on:
                 return 0
             _follow(home, job.id, at, claim["attempt"])
             last, claim = claim["id"], None
         else:
-            time.sleep(LOOK_EVERY_S)
+            news.wait()
 
 
 def _claim_that_runs(db: sqlite3.Connection) -> sqlite3.Row | None:
@@ -65,57 +69,68 @@ def _newest_event(db: sqlite3.Connection) -> int:
     return int(db.execute("select coalesce(max(id), 0) as id from event").fetchone()["id"])
 
 
-def _start_of(path: Path, attempt: int) -> int:
-    """Where in a log an attempt begins, in bytes; its end when it has not begun yet."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return 0
-    found = content.rfind(f"── attempt {attempt} ·".encode())
-    return found if found >= 0 else len(content)
-
-
 def print_end(home: Home, job_id: int, lines: int, attempt: int | None) -> int:
-    """Print the end of a log. How many bytes the log had: what comes after them has not been shown."""
+    """Print the end of a log. Where what was looked at ends, in bytes: what comes after it has not been shown."""
     path = home.log(job_id)
-    size = path.stat().st_size if path.exists() else 0
     if attempt is None:
-        text = view.tail(path, lines)
+        content, end = files.read_end(path, END_BYTES)
+        found = content.decode(errors="replace").splitlines()
     else:
-        text = "\n".join(of_attempt(view.tail(path, 1 << 30, most_bytes=1 << 30), attempt)[-lines:])
-    if text:
-        print(text, flush=True)
-    return size
+        end = path.stat().st_size if path.exists() else 0
+        newest = queue.get(home.connect(), job_id).attempt
+        found = files.of_attempt(path, attempt, newest) or _nothing_of(attempt)
+    if found:
+        print(view.safe_lines("\n".join(found[-lines:])), flush=True)
+    return end
 
 
-def of_attempt(text: str, attempt: int) -> list[str]:
-    """The lines of a log between an attempt's mark and the next one's."""
-    found: list[str] = []
-    inside = False
-    for line in text.splitlines():
-        if match := MARK.fullmatch(line):
-            inside = int(match[1]) == attempt
-        if inside:
-            found.append(line)
-    if not found:
-        raise Refused(f"the log holds nothing of an attempt {attempt}")
-    return found
+def _nothing_of(attempt: int) -> list[str]:
+    raise Refused(f"the log holds nothing of an attempt {attempt}")
 
 
 def _follow(home: Home, job_id: int, at: int, attempt: int | None = None) -> None:
     """Print what a log holds beyond `at` bytes, until this attempt (without one: the job) is over."""
-    db = home.connect()
-    path = home.log(job_id)
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a piece may end inside a letter
+    db, path = home.connect(), home.log(job_id)
+    news = News(home.path, path)
+    pieces, whole_line = Pieces(), True
     while True:
         job = queue.get(db, job_id)
-        if path.exists():
-            with open(path, "rb") as file:
-                file.seek(at)
-                while piece := file.read(PIECE_BYTES):
-                    at += len(piece)
-                    print(view.safe_lines(decoder.decode(piece)), end="", flush=True)
+        for piece, end in _beyond(path, at):
+            at = end
+            if text := pieces.safe(piece):
+                print(text, end="", flush=True)
+                whole_line = text.endswith("\n")
         ended = job.state in queue.OVER if attempt is None else (job.state, job.attempt) != ("running", attempt)
         if ended:  # looked at before the reading: what it said last is out
+            news.close()
+            print(end="" if whole_line else "\n", flush=True)
             return
-        time.sleep(LOOK_EVERY_S)
+        news.wait()
+
+
+def _beyond(path: Path, at: int) -> Iterator[tuple[bytes, int]]:
+    """What a log holds beyond `at` bytes, in pieces, and where each ends. What the cap took is passed over."""
+    try:
+        with open(path, "rb") as file:
+            shortened = os.fstat(file.fileno()).st_size < at  # by hand: it begins anew
+            at = max(0 if shortened else at, files.first_byte(file.fileno()))
+            file.seek(at)
+            while piece := file.read(PIECE_BYTES):
+                at += len(piece)
+                yield piece, at
+    except FileNotFoundError:
+        return
+
+
+class Pieces:
+    """A stream of bytes as text that can't harm a terminal, wherever it is cut: in a letter, in a line's end."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = ""
+
+    def safe(self, piece: bytes) -> str:
+        """The next piece. A carriage return at its end waits for what comes: it may be half of one newline."""
+        text = self._held + self._decoder.decode(piece)
+        self._held = "\r" if text.endswith("\r") else ""
+        return view.safe_lines(text.removesuffix("\r"))

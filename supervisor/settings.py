@@ -6,8 +6,28 @@ import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from supervisor.errors import Refused
+
+OCCASIONS = ("failed", "held", "gpu", "disk", "empty", "weekly")
+
+
+@dataclass(frozen=True)
+class Notify:
+    """[notify] in settings.toml: on which occasions a person is told, and by which ways. No way set: nobody is."""
+
+    command: tuple[str, ...] = ()  # a program and its words; it gets JSON on its stdin
+    webhook: str = ""  # JSON is posted there
+    mail: str = ""  # to whom sendmail sends
+    on: tuple[str, ...] = OCCASIONS
+    empty_after_min: float = 30.0  # the GPU had nothing to do for so long
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """The ways that are set."""
+        return tuple(way for way in ("command", "webhook", "mail") if getattr(self, way))
 
 
 @dataclass(frozen=True)
@@ -22,6 +42,9 @@ class Settings:
     standby_min_free_mib: int = 2048  # host memory that must be free for a standby
     cgroups: bool = True  # one cgroup per attempt, where the kernel lets us
     device: str = "auto"  # what `go` names on the gpu lane: auto, cpu, cuda:0 ...
+    log_mib: int = 64  # of each job's log, the newest part that is kept
+    disk_floor_mib: int = 2048  # with less room on the home's disk jobs save and leave, and none starts
+    notify: Notify = Notify()
 
 
 def read(home: Path) -> Settings:
@@ -34,6 +57,7 @@ def read(home: Path) -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Refused(f"{path} is not TOML: {error}") from error
     fields = {field.name: field for field in dataclasses.fields(Settings)}
+    table = given.pop("notify", {})
     for name, value in given.items():
         if name not in fields:
             raise Refused(f"{path}: there is no setting {name!r}; there are {', '.join(sorted(fields))}")
@@ -45,4 +69,42 @@ def read(home: Path) -> Settings:
             raise Refused(f"{path}: {name} = {value!r}, but it takes a number that is not below 0 and has an end")
     if given.get("cpu_slots") == 0:
         raise Refused(f"{path}: cpu_slots = 0 would never run anything on the cpu lane; take 1 or more")
-    return Settings(**given)
+    if given.get("log_mib") == 0:
+        raise Refused(f"{path}: log_mib = 0 would keep nothing of what jobs print; take 1 or more")
+    return Settings(**given, notify=_notify(path, table))
+
+
+def _notify(path: Path, table: Any) -> Notify:
+    """The table [notify]. Raises Refused like the rest."""
+    takes = {
+        "command": "a list of words, the program first", "webhook": "an http or https address",
+        "mail": "an address without spaces", "on": f"a list of {', '.join(OCCASIONS)}",
+        "empty_after_min": "a number above 0 that has an end",
+    }  # fmt: skip
+    if not isinstance(table, dict):
+        raise Refused(f"{path}: notify = {table!r}, but it takes a table: [notify], then {', '.join(takes)}")
+    for name, value in table.items():
+        if name not in takes:
+            raise Refused(f"{path}: [notify] has no setting {name!r}; there are {', '.join(takes)}")
+        if not _fits(name, value):
+            raise Refused(f"{path}: [notify] {name} = {value!r}, but it takes {takes[name]}")
+    return Notify(**{name: tuple(value) if isinstance(value, list) else value for name, value in table.items()})
+
+
+def _fits(name: str, value: Any) -> bool:
+    if name == "empty_after_min":
+        return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    if name in ("command", "on"):
+        words = isinstance(value, list) and all(isinstance(word, str) and "\0" not in word for word in value)
+        return words and (bool(value) and bool(value[0]) if name == "command" else set(value) <= set(OCCASIONS))
+    if not isinstance(value, str) or not value.isprintable() or " " in value:
+        return False
+    return not value.startswith("-") and bool(value) if name == "mail" else _is_web(value)
+
+
+def _is_web(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)

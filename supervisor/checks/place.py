@@ -6,7 +6,7 @@ import pwd
 import re
 import shutil
 import sqlite3
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 
 from supervisor import settings
@@ -66,8 +66,11 @@ def settings_toml(home: Home) -> Finding:
         options = settings.read(home.path)
     except Refused as refusal:
         return Finding("bad", "settings.toml", str(refusal), "jobd won't start before that is mended")
-    default = settings.Settings()
-    told = [f"{name} = {value!r}" for name, value in asdict(options).items() if value != getattr(default, name)]
+    default, told = settings.Settings(), []
+    for name in (field.name for field in fields(options) if field.name != "notify"):
+        if (value := getattr(options, name)) != getattr(default, name):
+            told.append(f"{name} = {value!r}")
+    told += [f"notify by {' and '.join(options.notify.ways)}"] if options.notify.ways else []  # an address is a secret
     return Finding("ok", "settings.toml", ", ".join(told) or "all defaults")
 
 

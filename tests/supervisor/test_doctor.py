@@ -112,6 +112,8 @@ def test_wrong_settings_are_bad_and_own_ones_are_shown(home: Home) -> None:
     (home.path / "settings.toml").write_text("grace_s = 90\ncgroups = false\n")
     assert place.settings_toml(home).finding == "grace_s = 90, cgroups = False"
     assert "switched off" in house.cgroup(home).finding
+    (home.path / "settings.toml").write_text("log_mib = 9\n[notify]\nwebhook = 'https://secret.example.org'\n")
+    assert place.settings_toml(home).finding == "log_mib = 9, notify by webhook"
     (home.path / "settings.toml").write_text("grace_s = 'long'\n")
     assert place.settings_toml(home).mark == "bad"
     assert machine.memory(home).mark in ("ok", "warn"), "the other checks go on with the defaults"

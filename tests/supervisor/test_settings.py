@@ -6,7 +6,7 @@ import pytest
 
 from supervisor import settings
 from supervisor.errors import Refused
-from supervisor.settings import Settings
+from supervisor.settings import Notify, Settings
 
 
 def test_without_a_file_all_settings_have_their_defaults(tmp_path):
@@ -16,7 +16,10 @@ def test_without_a_file_all_settings_have_their_defaults(tmp_path):
 def test_every_setting_can_be_set(tmp_path):
     wanted = Settings(
         grace_s=1.5, min_slice_s=2.5, reclaim_s=3.5, cpu_slots=7, standby=False, standby_min_free_mib=99, cgroups=False,
-        device="cuda:1",
+        device="cuda:1", log_mib=3, disk_floor_mib=17, notify=Notify(
+            command=("tell", "--me"), webhook="https://hooks.example.org/T0", mail="me@example.org", on=("held", "gpu"),
+            empty_after_min=1.5,
+        ),
     )  # fmt: skip
     told = dataclasses.asdict(wanted)
     assert all(told[name] != value for name, value in dataclasses.asdict(Settings()).items())
@@ -25,6 +28,10 @@ def test_every_setting_can_be_set(tmp_path):
 
 
 def toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {toml(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, tuple):
+        return repr(list(value))
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
@@ -46,6 +53,17 @@ def test_a_whole_number_will_do_for_seconds(tmp_path):
         ("grace_s = nan", "grace_s = nan"),
         ("reclaim_s = inf", "reclaim_s = inf"),
         ("cpu_slots = 0", "cpu_slots = 0 would never run anything"),
+        ("log_mib = 0", "log_mib = 0 would keep nothing of what jobs print"),
+        ("notify = 'me'", "notify = 'me', but it takes a table: [notify], then command, webhook"),
+        ("[notify]\nmial = 'x'", "[notify] has no setting 'mial'; there are command, webhook, mail"),
+        ("[notify]\ncommand = 'mail me'", "command = 'mail me', but it takes a list of words, the program first"),
+        ("[notify]\ncommand = []", "command = [], but it takes a list of words"),
+        ("[notify]\nwebhook = 'file:///etc/passwd'", "but it takes an http or https address"),
+        ("[notify]\nwebhook = 'http://[::1'", "but it takes an http or https address"),
+        ("[notify]\nmail = '-bs'", "mail = '-bs', but it takes an address without spaces"),
+        ('[notify]\nmail = "a@b\\nBcc: c@d"', "but it takes an address without spaces"),
+        ("[notify]\non = ['crash']", "on = ['crash'], but it takes a list of failed, held, gpu, disk, empty, weekly"),
+        ("[notify]\nempty_after_min = 0", "empty_after_min = 0, but it takes a number above 0"),
         ("grace_s = ", "is not TOML"),
         ("\xff", "is not TOML"),
     ],

@@ -1,0 +1,69 @@
+"""Waiting for a home to change without asking again and again: inotify on queue.db's folder and on a log.
+
+A commit is seen in two steps: its bytes are written (that is the event), and once they are on the disk readers see it.
+So after an event it is worth looking a few more times, soon. Where inotify can't be had we look five times a second.
+"""
+
+import ctypes
+import os
+import select
+import time
+from pathlib import Path
+
+MODIFIED, MOVED_IN, CREATED = 0x002, 0x080, 0x100  # of inotify(7)
+LOOK_AGAIN_S = (0.005, 0.02, 0.08, 0.3)  # after an event: the commit it came from becomes visible
+AT_MOST_S = 2.0  # the safety net under the events
+AT_LEAST_S = 0.02  # between two looks: who writes without end must not keep us busy
+WITHOUT_EVENTS_S = 0.2
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class News:
+    """What changes in a folder, or in files that may not be there yet."""
+
+    def __init__(self, *places: Path) -> None:
+        """places: files and folders; of one that is not there yet, the nearest folder above it is watched."""
+        self._places = places
+        self._inotify = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)  # -1: too many; then we ask instead
+        self._coming = list(LOOK_AGAIN_S)
+        self._looked_at = 0.0  # monotonic
+        self.watch()
+
+    def watch(self, *more: Path) -> None:
+        """Watch these too, and what has come to be since the last time."""
+        self._places += more
+        if not all(self._add(place) for place in self._places):
+            self.close()
+
+    def _add(self, place: Path) -> bool:
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        watched: int = _libc.inotify_add_watch(self._inotify, os.fsencode(place), MODIFIED | MOVED_IN | CREATED)
+        return watched >= 0
+
+    def wait(self, most_s: float = AT_MOST_S) -> None:
+        """Until it is worth looking, at most most_s seconds."""
+        if self._inotify < 0:
+            time.sleep(min(most_s, WITHOUT_EVENTS_S))
+            return
+        time.sleep(max(0.0, min(most_s, self._looked_at + AT_LEAST_S - time.monotonic())))
+        until = min(most_s, self._coming.pop(0) if self._coming else AT_MOST_S)
+        if select.select([self._inotify], [], [], until)[0]:
+            self._coming = list(LOOK_AGAIN_S)
+            self._forget()
+        self.watch()  # before the caller looks: what comes after this is an event, what came before is seen
+        self._looked_at = time.monotonic()
+
+    def _forget(self) -> None:
+        """Only that something happened counts, not what."""
+        try:
+            while os.read(self._inotify, 1 << 16):
+                pass
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        """Events are not to be had, or not needed any more."""
+        if self._inotify >= 0:
+            os.close(self._inotify)
+        self._inotify = -1

@@ -1,0 +1,64 @@
+"""Room on the home's disk: below the floor nobody starts, and who runs saves and leaves, while there is room to save.
+
+It goes on by itself once there is a little more room than the floor. The logs of running jobs keep their cap here, too.
+"""
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+
+from supervisor import logs, queue
+from supervisor.home import Home
+from supervisor.notify import say
+from supervisor.settings import Settings
+
+MARGIN = 1.125  # of the floor: so much must be free before it goes on, so that it does not stop and go at the line
+WHY = "the disk is nearly full"  # why a job was asked to leave
+
+
+class Space:
+    """What the home's disk has left, and whether that will do. Sizes in MiB."""
+
+    def __init__(self, home: Home, options: Settings) -> None:
+        self._home, self._floor, self._log_bytes = home, options.disk_floor_mib, options.log_mib << 20
+        self._uncapped = False  # this file system gives no part of a file back: said once
+        self._told: str | None = None  # as the queue knows it; None: it was not told yet
+        self.low = ""  # why nobody may start; '' while there is room
+
+    def look(self) -> None:
+        """What is free now. Cheap: asked at every turn."""
+        free = free_mib(self._home.path)
+        if free < self._floor * (MARGIN if self.low else 1):
+            self.low = f"{free} MiB are free for the home, disk_floor_mib is {self._floor}: make room, and jobs go on"
+        else:
+            self.low = ""
+
+    def cap_logs(self, running: Iterable[int]) -> None:
+        """Give back what is too old in the logs of these jobs."""
+        for job_id in running:
+            try:
+                logs.cap(self._home.log(job_id), self._log_bytes)
+            except OSError as error:
+                if not self._uncapped:
+                    known = error.errno == errno.EOPNOTSUPP
+                    say(f"log_mib is not kept: {'this file system knows no holes in files' if known else error}")
+                self._uncapped = True
+
+    def write_down(self, db: sqlite3.Connection) -> None:
+        """Tell the queue (and so `jobctl list`, and who wants to be told) when the disk got low or has room again."""
+        if bool(self.low) == bool(self._told) and self._told is not None:
+            return
+        if self.low:
+            say(f"ALARM: {self.low}")
+        elif self._told:
+            say("there is room on the disk again: jobs go on")
+        queue.set_meta(db, "disk_low", self.low)
+        self._told = self.low
+
+
+def free_mib(folder: Path) -> int:
+    """What anybody but root may still write into a folder, in MiB."""
+    facts = os.statvfs(folder)
+    return facts.f_bavail * facts.f_frsize >> 20
