@@ -65,16 +65,21 @@ def parse(kind: str, given: Mapping[str, Any], *, cwd: Path | None = None) -> An
 
     cwd: what a relative InputPath is relative to. Raises BadArgs with the fields there are.
     """
-    args_class = load(kind).Args
-    fields = {field.name: field for field in dataclasses.fields(args_class)}
+    fields, hints = _fields(kind)
     if unknown := [key for key in given if key not in fields]:
         raise BadArgs(f"{kind} has no setting {', '.join(map(repr, unknown))}: it takes {describe(kind)}")
-    hints = typing.get_type_hints(args_class)
     values = {key: _convert(kind, key, value, hints[key], cwd) for key, value in given.items()}
     missing = [name for name, field in fields.items() if _required(field) and name not in values]
     if missing:
         raise BadArgs(f"{kind} needs {', '.join(missing)}: give it with --set {missing[0]}=...")
-    return args_class(**values)
+    return load(kind).Args(**values)
+
+
+@functools.cache
+def _fields(kind: str) -> "tuple[dict[str, dataclasses.Field[Any]], dict[str, Any]]":
+    """The fields of a kind's Args, and the types they hold. Asked a million times for a file of a million jobs."""
+    args_class = load(kind).Args
+    return {field.name: field for field in dataclasses.fields(args_class)}, typing.get_type_hints(args_class)
 
 
 def as_given(args: Any) -> dict[str, Any]:

@@ -8,9 +8,11 @@ import os
 import sqlite3
 import sys
 
-from supervisor.commands import adding, changing, fitting, house, looking
-from supervisor.commands.words import Act
+from supervisor.commands import adding, changing, fitting, house, idle, looking, standing
+from supervisor.commands.words import Act, everywhere
 from supervisor.errors import Refused
+
+WITH_PROGRAM = ("add", "evergreen", "schedule")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -21,8 +23,11 @@ def main(argv: list[str] | None = None) -> int:
         given, program = given[:cut], given[cut + 1 :]
     told = parser().parse_args(given)
     told.program = program
-    if program is not None and told.command != "add":
-        parser().error("only `jobctl add command -- PROGRAM ...` takes a --")
+    told.said = list(sys.argv[1:] if argv is None else argv)
+    if program is not None and told.command not in WITH_PROGRAM:
+        parser().error("only `jobctl add command -- PROGRAM ...`, evergreen and schedule take a --")
+    if told.command == "add" and told.kind is None and told.lines is None:
+        parser().error("add takes a kind, as in `jobctl add sleep`, or --from FILE")
     from jobs.contract import BadArgs
 
     try:
@@ -41,14 +46,6 @@ def main(argv: list[str] | None = None) -> int:
     return 1
 
 
-def everywhere() -> argparse.ArgumentParser:
-    """The options that stand before or after the command. New each time: set_defaults would reach into it."""
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("-C", "--home", default=argparse.SUPPRESS, help="the folder with queue.db")
-    common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
-    return common
-
-
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="jobctl", description="The queue that never lets the GPU rest.", parents=[everywhere()]
@@ -61,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
         one.set_defaults(act=act)
         return one
 
-    for group in (adding, looking, changing, fitting, house):
+    for group in (adding, standing, looking, idle, changing, fitting, house):
         group.register(command)
     return top
 

@@ -18,7 +18,7 @@ import json
 import math
 import random
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -31,6 +31,7 @@ OVER = ("succeeded", "failed", "cancelled")
 LANES = ("gpu", "cpu")
 MAX_FAILURES = 3
 MAX_LOSSES = 3  # attempts in a row that took the machine down: then the job is held
+MAX_OUTGROWTHS = 3  # times in a row that it outgrew its VRAM: then it never fits
 MAX_IDLE_RELEASES = 20  # exits with 75 in a row without any progress: then it goes in circles
 CAUSES = ("failed", "out of memory", "stalled", "killed", "bad args", "in circles")  # of a blamed end
 BACKOFF_S = 5.0
@@ -79,6 +80,7 @@ class Job:
     origin: dict[str, Any] = field(default_factory=dict)  # where and from which code it was added
     env_id: int | None = None
     origin_id: int | None = None
+    outgrowths: int = 0
     ran_s: float = 0.0  # seconds of its attempts that are over
 
     @classmethod
@@ -148,9 +150,9 @@ def add_many(db: sqlite3.Connection, new: Iterable[NewJob], *, now: float) -> li
     known: dict[int, tuple[object, Any]] = {}
     with transaction(db):
         for job in new:
-            if job.key is None and not job.after:
+            if job.key is None and not job.after and _lawful(job):
                 plain.append(_row(db, job, now, 0, known))
-            else:  # it asks what is there already: what stands before it must be
+            else:  # it asks what is there already: what stands before it must be. Or the database says what is wrong
                 ids += _insert(db, plain, now)
                 plain = []
                 ids.append(add(db, job, now=now))
@@ -165,38 +167,56 @@ COLUMNS = (
 INSERT = f"insert into job ({', '.join(COLUMNS)}) values ({', '.join('?' * len(COLUMNS))})"
 
 
+def _lawful(new: NewJob) -> bool:
+    """Whether it keeps the laws of a new row in schema.sql."""
+    return (
+        new.lane in LANES and new.max_failures >= 1 and new.parent_id is None
+        and (new.needs_vram_mib is None or new.needs_vram_mib >= 0) and (new.stall_s is None or new.stall_s > 0)
+    )  # fmt: skip
+
+
 def _row(
     db: sqlite3.Connection, new: NewJob, now: float, blockers: int, known: dict[int, tuple[object, Any]]
 ) -> tuple[Any, ...]:
     """A new job as COLUMNS. known: what many of them hold in common and is made already."""
-    args, env_id = _once(known, new.args, lambda: _fold(db, new.args))
+    env = new.args.get("env")
     return (
-        new.key, new.kind, new.name or new.kind, args, new.lane, new.priority, new.preemptible, blockers,
-        new.available_at, new.max_failures, new.parent_id, now, new.needs_vram_mib, new.stall_s, new.evergreen_id,
-        env_id, _once(known, new.origin, lambda: shared.keep(db, new.origin) if new.origin else None),
+        new.key, new.kind, new.name or new.kind, _once(known, new.args, _fold), new.lane, new.priority,
+        new.preemptible, blockers, new.available_at, new.max_failures, new.parent_id, now, new.needs_vram_mib,
+        new.stall_s, new.evergreen_id, _once(known, env, lambda env: _share(db, env)),
+        _once(known, new.origin, lambda origin: _share(db, origin)),
     )  # fmt: skip
 
 
-def _once(known: dict[int, tuple[object, Any]], of: object, make: Callable[[], Any]) -> Any:
+def _once(known: dict[int, tuple[object, Any]], of: Any, make: Callable[[Any], Any]) -> Any:
     """What `make` gives, once for each object, which is kept: its id() must not become another's."""
     if id(of) not in known:
-        known[id(of)] = (of, make())
+        known[id(of)] = (of, make(of))
     return known[id(of)][1]
 
 
-def _fold(db: sqlite3.Connection, args: Mapping[str, Any]) -> tuple[str, int | None]:
-    """Args as the table keeps them: their JSON, and beside it the environment, which many jobs have in common."""
-    env = args.get("env")
-    if not isinstance(env, dict):
-        return json.dumps(args), None
-    return json.dumps({key: value for key, value in args.items() if key != "env"}), shared.keep(db, env)
+def _fold(args: Mapping[str, Any]) -> str:
+    """Args as the table keeps them: without the environment, which many jobs have in common."""
+    return json.dumps({key: value for key, value in args.items() if key != "env" or not _is_shared(value)})
+
+
+def _is_shared(value: object) -> bool:
+    return isinstance(value, dict) and bool(value)
+
+
+def _share(db: sqlite3.Connection, value: Any) -> int | None:
+    return shared.keep(db, value) if _is_shared(value) else None
 
 
 def _insert(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]], now: float) -> Sequence[int]:
     """Rows of COLUMNS, inside a transaction: nobody else takes an id between two of them."""
     found = db.execute("select seq from sqlite_sequence where name = 'job'").fetchone()
     last = found["seq"] if found else 0
-    db.executemany(INSERT, rows)
+    db.execute("pragma ignore_check_constraints = on")  # _lawful has looked: twice would be 5 of 20 µs a job
+    try:
+        db.executemany(INSERT, rows)
+    finally:
+        db.execute("pragma ignore_check_constraints = off")
     db.execute(
         "insert into event (job_id, attempt, at, what) select id, 0, ?, 'added' from job where id > ?", (now, last)
     )
@@ -240,6 +260,16 @@ def peek(db: sqlite3.Connection, lane: str, *, now: float) -> Job | None:
         (lane, now),
     ).fetchone()
     return Job.whole(db, row) if row else None
+
+
+def due(db: sqlite3.Connection, lane: str, *, now: float, most: int) -> Iterator[Job]:
+    """The first jobs that `claim` would take, one after the other. Changes nothing."""
+    rows = db.execute(
+        "select * from job where state = 'queued' and blockers = 0 and lane = ? and available_at <= ?"
+        " and evergreen_id is null order by priority desc, id limit ?",
+        (lane, now, most),
+    )
+    return (Job.whole(db, row) for row in rows)
 
 
 # ── out of running: each names its attempt ────────────────────────────────────────────────────────────────────────
@@ -287,9 +317,19 @@ def lose(db: sqlite3.Connection, job_id: int, attempt: int, *, now: float) -> st
     return "paused"
 
 
-def retry(
-    db: sqlite3.Connection, job_id: int, attempt: int, why: str, *, now: float, cause: str = "failed"
-) -> str:
+def outgrow(db: sqlite3.Connection, job_id: int, attempt: int, why: str, *, now: float) -> str:
+    """running -> queued: it held more VRAM than its user said, and left. Blameless while it makes progress."""
+    with transaction(db):
+        outgrowths = get(db, job_id).outgrowths + 1
+        db.execute("update job set outgrowths = ? where id = ?", (outgrowths, job_id))
+        if outgrowths >= MAX_OUTGROWTHS:
+            why = f"{why}; {outgrowths} times without progress: give it more with --vram, or a smaller batch"
+            return fail(db, job_id, attempt, why, now=now, cause="out of memory")
+        release(db, job_id, attempt, why, now=now)
+    return "queued"
+
+
+def retry(db: sqlite3.Connection, job_id: int, attempt: int, why: str, *, now: float, cause: str = "failed") -> str:
     """running -> queued, later: blamed, with a backoff; or -> failed when the failures are spent. The new state.
 
     cause: one of CAUSES.
@@ -355,7 +395,8 @@ def note_progress(db: sqlite3.Connection, job_id: int, attempt: int, report: Map
         )
         if done > job.best_done:
             db.execute(
-                "update job set best_done = ?, failures = 0, losses = 0, idle_releases = 0 where id = ?",
+                "update job set best_done = ?, failures = 0, losses = 0, idle_releases = 0, outgrowths = 0"
+                " where id = ?",
                 (done, job_id),
             )
 
@@ -402,7 +443,7 @@ def again(db: sqlite3.Connection, job_id: int, *, now: float) -> None:
         elif job.state in ("failed", "cancelled"):
             db.execute(
                 "update job set state = 'queued', finished_at = null, failures = 0, losses = 0, idle_releases = 0,"
-                " error = null, available_at = ? where id = ?",
+                " outgrowths = 0, error = null, available_at = ? where id = ?",
                 (now, job_id),
             )
         else:
@@ -426,7 +467,8 @@ def set_args(db: sqlite3.Connection, job_id: int, args: Mapping[str, Any], *, no
         if job.state in ("running", "succeeded"):
             raise Refused(f"job {job_id} is {job.state}: pause it first" if job.state == "running" else
                           f"job {job_id} has succeeded: add a new one instead")  # fmt: skip
-        db.execute("update job set args = ?, env_id = ? where id = ?", (*_fold(db, args), job_id))
+        env_id = _share(db, args.get("env"))
+        db.execute("update job set args = ?, env_id = ? where id = ?", (_fold(args), env_id, job_id))
         _log(db, job_id, job.attempt, "edited", at=now)
 
 

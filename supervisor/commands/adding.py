@@ -4,25 +4,28 @@ import argparse
 import json
 import os
 import re
+import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from supervisor import home as homes
-from supervisor.commands.words import Register, id_list, positive, settings, show_json
+from supervisor.commands.words import Register, id_list, positive, seconds, settings, show_json
 from supervisor.errors import Refused
 from supervisor.home import Home
 
-UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
 
 def add(told: argparse.Namespace) -> None:
-    """Queue a job; prints its id."""
+    """Queue a job; prints its id. With --from, very many."""
+    if told.lines is not None:
+        add_lines(told)
+        return
     import jobs.kind
-    from supervisor import queue
+    from supervisor import origin, queue, tags, vram
+    from supervisor.db import transaction
 
     home = homes.find(told.home)
-    given = _given_args(told)
+    given = given_args(told)
     args = jobs.kind.parse(told.kind, given, cwd=Path.cwd())
     jobs.kind.check(told.kind, args, home.path)
     now = time.time()
@@ -30,14 +33,49 @@ def add(told: argparse.Namespace) -> None:
         kind=told.kind, args=jobs.kind.as_given(args), lane=told.lane or jobs.kind.lane(told.kind), name=told.name,
         priority=told.priority, preemptible=jobs.kind.is_preemptible(told.kind, args), after=told.after,
         available_at=_when(told, now), max_failures=told.max_failures or queue.MAX_FAILURES,
+        stall_s=seconds("--stall", told.stall) if told.stall else None, needs_vram_mib=told.vram,
+        origin=origin.of_add(told.said, told.kind, jobs.kind.as_given(args)),
     )  # fmt: skip
     db = home.connect()
-    job_id = queue.add(db, new, now=now)
+    if told.vram is not None:
+        vram.refuse_more_than_all(db, told.vram)
+    with transaction(db):
+        job_id = queue.add(db, new, now=now)
+        tags.change(db, [job_id], told.tag)
     home.ring()
     show_json(told, {"id": job_id}) or print(job_id)
 
 
-def _given_args(told: argparse.Namespace) -> dict[str, Any]:
+def add_lines(told: argparse.Namespace) -> None:
+    """Queue every line of a file, or none; prints how many and which ids."""
+    import gc
+
+    from supervisor import lines, origin
+
+    gc.disable()  # it would look through all lines again and again, a quarter of the time, and find nothing
+    if told.kind is not None or told.program is not None:
+        raise Refused("--from takes the kinds from its lines: name no other beside it")
+    home, now = homes.find(told.home), time.time()
+    came = origin.of_add(told.said, "", {})
+    with _opened(told.lines) as file:
+        found = list(lines.read(file, told.lines, home.path, came, now=now))
+    ids = lines.add(home.connect(), found, now=now)
+    home.ring()
+    if not show_json(told, {"added": len(ids), "ids": list(ids)}):
+        print(f"{len(ids)} jobs: {min(ids)} to {max(ids)}" if ids else "no jobs: the file holds none")
+
+
+def _opened(name: str) -> TextIO:
+    """A file of lines; - is standard input."""
+    if name == "-":
+        return sys.stdin
+    try:
+        return open(name, encoding="utf-8")
+    except OSError as error:
+        raise Refused(f"--from {name}: {error.strerror}. It takes a file with a JSON object a line, or -") from error
+
+
+def given_args(told: argparse.Namespace) -> dict[str, Any]:
     """What --args, --set and -- say, together."""
     given: dict[str, Any] = {}
     if told.args is not None:
@@ -60,10 +98,7 @@ def _given_args(told: argparse.Namespace) -> dict[str, Any]:
 def _when(told: argparse.Namespace, now: float) -> float:
     """Not before: Unix seconds."""
     if told.delay is not None:
-        parts = re.fullmatch(r"(?:\d+(?:\.\d+)?[smhd])+", told.delay)
-        if parts is None:
-            raise Refused(f"--in takes a duration like 90s, 10m, 1h30m or 2d, not {told.delay!r}")
-        return now + sum(float(n) * UNITS_S[u] for n, u in re.findall(r"(\d+(?:\.\d+)?)([smhd])", told.delay))
+        return now + seconds("--in", told.delay)
     if told.at is None:
         return now
     import datetime
@@ -119,8 +154,10 @@ def run(told: argparse.Namespace) -> int:
 
 def register(command: Register) -> None:
     one = command("add", add, "queue a job; prints its id")
-    one.add_argument("kind", help="what sort of job: train, command, ...")
+    one.add_argument("kind", nargs="?", help="what sort of job: train, command, ...")
+    one.add_argument("--from", dest="lines", metavar="FILE", help="very many: a JSON object a line; - is stdin")
     one.add_argument("--name")
+    one.add_argument("--tag", action="extend", nargs="+", default=[], metavar="TAG")
     one.add_argument("--priority", type=int, default=0, metavar="N", help="higher runs first (default 0)")
     one.add_argument("--lane", choices=("gpu", "cpu"))
     one.add_argument("--after", type=id_list, default=[], metavar="ID,..", help="only when these have succeeded")
@@ -128,9 +165,11 @@ def register(command: Register) -> None:
     when.add_argument("--at", metavar="TIME", help="not before: 03:00, or 2026-12-31T03:00")
     when.add_argument("--in", dest="delay", metavar="10m", help="not before so long from now")
     one.add_argument("--max-failures", type=positive, metavar="N")
+    one.add_argument("--vram", type=positive, metavar="MIB", help="GPU memory it needs; it must not take a tenth more")
+    one.add_argument("--stall", metavar="30m", help="so long without progress, and it is stopped and tried again")
     one.add_argument("--set", action="extend", nargs="+", default=[], metavar="key=value")
     one.add_argument("--args", metavar="FILE", help="args from a JSON file; --set goes over it")
-    one.usage = "jobctl add KIND [options] [-- PROGRAM ARGUMENTS..]"
+    one.usage = "jobctl add KIND [options] [-- PROGRAM ARGUMENTS..], or jobctl add --from FILE"
 
     for name, act, text in (
         ("plan", plan, "queue a recipe; prints the ids"),

@@ -2,12 +2,22 @@
 
 import argparse
 import json
+import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from supervisor.errors import Refused
 
+UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 Act = Callable[[argparse.Namespace], Any]  # returns the exit code, or None for 0
+
+
+def everywhere() -> argparse.ArgumentParser:
+    """The options that stand before or after the command. New each time: set_defaults would reach into it."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("-C", "--home", default=argparse.SUPPRESS, help="the folder with queue.db")
+    common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+    return common
 
 
 class Register(Protocol):
@@ -34,6 +44,13 @@ def settings(pairs: list[str]) -> dict[str, str]:
         if "=" not in pair:
             raise Refused(f"--set takes key=value, not {pair!r}")
     return dict(pair.split("=", 1) for pair in pairs)
+
+
+def seconds(option: str, text: str) -> float:
+    """A duration like 90s, 10m, 1h30m or 7d, in seconds. Raises Refused naming the option."""
+    if re.fullmatch(r"(?:\d{1,9}(?:\.\d{1,9})?[smhd])+", text) is None:
+        raise Refused(f"{option} takes a duration like 90s, 10m, 1h30m or 2d, not {text!r}")
+    return sum(float(number) * UNITS_S[unit] for number, unit in re.findall(r"([\d.]+)([smhd])", text))
 
 
 def id_list(text: str) -> list[int]:
