@@ -42,6 +42,8 @@ class Settings:
     standby_min_free_mib: int = 2048  # host memory that must be free for a standby
     cgroups: bool = True  # one cgroup per attempt, where the kernel lets us
     device: str = "auto"  # what `go` names on the gpu lane: auto, cpu, cuda:0 ...
+    reserve_mib: int = 1024  # GPU memory left free beside a job whose need is known, for the desktop
+    nvml_deadline_s: float = 10.0  # without an answer for so long, the driver counts as hung
     log_mib: int = 64  # of each job's log, the newest part that is kept
     disk_floor_mib: int = 2048  # with less room on the home's disk jobs save and leave, and none starts
     notify: Notify = Notify()
@@ -88,7 +90,8 @@ def _notify(path: Path, table: Any) -> Notify:
             raise Refused(f"{path}: [notify] has no setting {name!r}; there are {', '.join(takes)}")
         if not _fits(name, value):
             raise Refused(f"{path}: [notify] {name} = {value!r}, but it takes {takes[name]}")
-    return Notify(**{name: tuple(value) if isinstance(value, list) else value for name, value in table.items()})
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
+    return Notify(**given)
 
 
 def _fits(name: str, value: Any) -> bool:

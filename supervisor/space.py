@@ -26,14 +26,16 @@ class Space:
         self._uncapped = False  # this file system gives no part of a file back: said once
         self._told: str | None = None  # as the queue knows it; None: it was not told yet
         self.low = ""  # why nobody may start; '' while there is room
+        self.look()  # before the first job starts
 
-    def look(self) -> None:
-        """What is free now. Cheap: asked at every turn."""
-        free = free_mib(self._home.path)
+    def look(self) -> bool:
+        """What is free now. Whether it got low, or has room again."""
+        before, free = bool(self.low), free_mib(self._home.path)
         if free < self._floor * (MARGIN if self.low else 1):
             self.low = f"{free} MiB are free for the home, disk_floor_mib is {self._floor}: make room, and jobs go on"
         else:
             self.low = ""
+        return before != bool(self.low)
 
     def cap_logs(self, running: Iterable[int]) -> None:
         """Give back what is too old in the logs of these jobs."""
