@@ -95,6 +95,8 @@ class TrainConfig:
     eval_contexts: val contexts per evaluation, spread over the split, always the same ones.
     checkpoint_every_s: also after this much time, for slow machines.
     threads: of the CPU; None: as many as the process may use.
+    max_deviations: a step whose loss lies further above the last ones is skipped; None: only one that is no number.
+    max_skips: steps skipped in a row before the run goes back to its last checkpoint. max_rollbacks: then it ends.
     """
 
     pack: Path
@@ -117,6 +119,9 @@ class TrainConfig:
     checkpoint_every_s: float = 300.0
     attention: str = "auto"
     threads: int | None = None
+    max_deviations: float | None = None
+    max_skips: int = 5
+    max_rollbacks: int = 2
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -127,6 +132,15 @@ class TrainConfig:
             raise BadConfig(
                 f"lr={self.lr}, min_lr={self.min_lr}, grad_clip={self.grad_clip}: take lr and grad_clip above 0, "
                 "min_lr from 0 to lr"
+            )
+        if (
+            self.max_skips < 0
+            or self.max_rollbacks < 0
+            or (self.max_deviations is not None and self.max_deviations <= 0)
+        ):
+            raise BadConfig(
+                f"max_deviations={self.max_deviations}, max_skips={self.max_skips}, max_rollbacks="
+                f"{self.max_rollbacks}: take above 0 or none, and 0 or more"
             )
         if self.decay not in schedule.DECAYS:
             raise BadConfig(f"decay={self.decay!r}: take one of {', '.join(schedule.DECAYS)}")

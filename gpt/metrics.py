@@ -27,6 +27,15 @@ create table if not exists micro_batch (
     sha256    text not null,         -- of the token ids, little-endian int32
     primary key (step, place)
 ) strict, without rowid;
+create table if not exists skip (
+    id            integer primary key,
+    step          integer not null,  -- that it would have been
+    first_place   integer not null,  -- of its contexts in the order of the data, since step 1
+    num_contexts  integer not null,
+    loss          real,              -- null: no number
+    grad_norm     real,
+    at            real not null
+) strict;
 """
 
 
@@ -49,6 +58,18 @@ class Row:
     at: float
 
 
+@dataclass(frozen=True)
+class Skip:
+    """A step that was not made, and its data."""
+
+    step: int
+    first_place: int
+    num_contexts: int
+    loss: float
+    grad_norm: float
+    at: float
+
+
 def open_metrics(path: Path, *, last_step: int) -> sqlite3.Connection:
     """Open for writing, with the steps after last_step forgotten."""
     db = sqlite3.connect(path)
@@ -56,9 +77,16 @@ def open_metrics(path: Path, *, last_step: int) -> sqlite3.Connection:
     db.execute("pragma synchronous = full")
     db.executescript(SCHEMA)
     with db:
+        db.execute("delete from skip where step > ?", (last_step,))
+    forget_after(db, last_step)
+    return db
+
+
+def forget_after(db: sqlite3.Connection, last_step: int) -> None:
+    """Steps after this one did not happen."""
+    with db:
         db.execute("delete from step where step > ?", (last_step,))
         db.execute("delete from micro_batch where step > ?", (last_step,))
-    return db
 
 
 def write_step(db: sqlite3.Connection, row: Row, batches: list[MicroBatch]) -> None:
@@ -68,6 +96,15 @@ def write_step(db: sqlite3.Connection, row: Row, batches: list[MicroBatch]) -> N
         db.executemany(
             "insert into micro_batch values (?,?,?,?)",
             [(row.step, place, ",".join(map(str, b.contexts)), b.sha256) for place, b in enumerate(batches)],
+        )
+
+
+def write_skip(db: sqlite3.Connection, skip: Skip) -> None:
+    """A NaN is stored as null: SQLite has none."""
+    with db:
+        db.execute(
+            "insert into skip (step, first_place, num_contexts, loss, grad_norm, at) values (?,?,?,?,?,?)",
+            tuple(vars(skip).values()),
         )
 
 

@@ -4,7 +4,6 @@ checkpoint, and on the CPU ends with the same bits as if nothing had happened.
 It knows nothing of jobs: `stop` says when to leave, `tell` takes a sentence for a person, and each Step can `save`.
 """
 
-import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from gpt.data import Batch, context_at, read_batch
 from gpt.loss import labelled_loss
 from gpt.model import GPT
 from gpt.shards import Pack, open_pack
+from gpt.spikes import Spikes
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,11 @@ class Trainer:
         self.optimizer = optim.make_optimizer(self.model, config.betas, config.eps)
         self.step = self.contexts_seen = self.tokens_seen = self.longest = 0
         self.saved_step: int | None = None
+        self.spikes = Spikes(config.max_deviations, config.max_skips, config.max_rollbacks)
+        self.tell = tell
         if resume is not None:
-            self._restore(resume, tell)
+            self._restore(resume)
+            self.spikes.restore(resume.state.get("spikes", {}))
         self.saved_at = time.monotonic()
         workdir.mkdir(parents=True, exist_ok=True)
         self.metrics = metrics.open_metrics(workdir / "metrics.db", last_step=self.step)
@@ -110,34 +113,45 @@ class Trainer:
         self.metrics.close()
 
     def advance(self, stop: Callable[[], bool]) -> Step | None:
-        """One optimizer step, its row in metrics.db written. None when told to stop within: then nothing changed."""
-        started = time.monotonic()
+        """One optimizer step, its row in metrics.db written. None when told to stop within: then nothing changed.
+
+        Data that spoils the loss is passed over, and said. Raises Diverged when that does not help.
+        """
+        while True:
+            started = time.monotonic()
+            batches = self._read_step()
+            labels = sum(len(batch.labels_R) for batch in batches)
+            rng = self._rng()
+            loss = self._accumulate(batches, labels, stop)
+            if loss is None:
+                self._set_rng(rng)  # dropout may have drawn for the micro-batches that are dropped
+                return None
+            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
+            mean, grad_norm = loss.item(), norm.item()  # the only place where the CPU waits for the GPU
+            why = self.spikes.refuse(mean, grad_norm)
+            if why is None:
+                return self._finish(batches, labels, mean, grad_norm, started)
+            self._set_rng(rng)  # as if this data had not been there
+            self._skip(why, mean, grad_norm)
+
+    def _finish(self, batches: list[Batch], labels: int, loss: float, grad_norm: float, started: float) -> Step:
+        """The optimizer's step with the gradients that are there."""
         config, number = self.config, self.step + 1
-        batches = self._read_step()
-        labels = sum(len(batch.labels_R) for batch in batches)
-        rng = self._rng()
-        loss = self._accumulate(batches, labels, stop)
-        if loss is None:
-            self._set_rng(rng)  # dropout may have drawn for the micro-batches that are dropped
-            return None
         epoch = self.contexts_seen / self.pack.num_contexts("train")
         lr = learning_rate(config, number)
         decay = schedule.weight_decay(epoch, config.weight_decay)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_clip)
         optim.set_rates(self.optimizer, lr, decay)
         self.optimizer.step()
-        mean, grad_norm = loss.item(), norm.item()  # the only place where the CPU waits for the GPU
-        self._check_finite(number, mean, grad_norm, lr)
         tokens_per_s = sum(batch.num_tokens for batch in batches) / (time.monotonic() - started)
         self.step, self.tokens_seen = number, self.tokens_seen + labels
         self.longest = max(self.longest, *(batch.docs.longest for batch in batches))
         self.contexts_seen += config.contexts_per_step
         val_loss = self.evaluate() if number % config.eval_every == 0 or number == config.steps else None
-        row = metrics.Row(number, mean, val_loss, lr, tokens_per_s, self.tokens_seen, decay, grad_norm, time.time())
+        row = metrics.Row(number, loss, val_loss, lr, tokens_per_s, self.tokens_seen, decay, grad_norm, time.time())
         metrics.write_step(self.metrics, row, [batch.seen for batch in batches])
         return Step(
             number,
-            mean,
+            loss,
             val_loss,
             lr,
             tokens_per_s,
@@ -150,12 +164,37 @@ class Trainer:
             self.evaluate,
         )
 
-    def _check_finite(self, number: int, loss: float, grad_norm: float, lr: float) -> None:
-        if not math.isfinite(loss + grad_norm):
+    def _skip(self, why: str, loss: float, grad_norm: float) -> None:
+        """Pass over the step's data; after too many in a row, from the last checkpoint on. Raises Diverged."""
+        number, size = self.step + 1, self.config.contexts_per_step
+        metrics.write_skip(self.metrics, metrics.Skip(number, self.contexts_seen, size, loss, grad_norm, time.time()))
+        self.contexts_seen += size
+        if self.spikes.is_hopeless:
+            lr = learning_rate(self.config, number)
             raise Diverged(
-                f"at step {number} the loss became {loss} (gradient {grad_norm}, lr {lr:.2g}): take a lower lr or a "
-                f"longer warm-up in a new job; the checkpoint before it is kept"
+                f"at step {number} {why} (lr {lr:.2g}), after {self.spikes.rollbacks} returns to a checkpoint: take a "
+                f"lower lr or a longer warm-up in a new job; the checkpoint before it is kept"
             )
+        self.tell(f"step {number}: {why}; its {size} contexts are passed over")
+        if self.spikes.must_roll_back:
+            self._roll_back()
+
+    def _roll_back(self) -> None:
+        """To the newest checkpoint, or the beginning, but on in the data: what spoilt the run is not read again."""
+        found = checkpoint.load_newest(self.workdir / "checkpoint", self.tell)
+        place = self.contexts_seen
+        if found is None:
+            self.step = self.tokens_seen = self.longest = 0
+            torch.manual_seed(self.config.seed)
+            fresh = GPT(self.config.model, seed=self.config.seed)
+            self.model.load_state_dict(fresh.state_dict())
+            self.optimizer = optim.make_optimizer(self.model, self.config.betas, self.config.eps)
+        else:
+            self._restore(found)
+        self.contexts_seen = place
+        self.spikes.rolled_back([] if found is None else found.state.get("spikes", {}).get("usual", []))
+        metrics.forget_after(self.metrics, self.step)
+        self.tell(f"{self.spikes.skipped} steps were skipped so far: back to step {self.step}, on with other data")
 
     def _read_step(self) -> list[Batch]:
         """The step's micro-batches, in order: all of them first, for the number of labels."""
@@ -223,13 +262,14 @@ class Trainer:
             "contexts_seen": self.contexts_seen,
             "tokens_seen": self.tokens_seen,
             "longest": self.longest,
+            "spikes": self.spikes.to_json(),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "fixed": fixed(self.config, self.pack),
             "config": {**asdict(self.config), "pack": self.config.pack.name},
         }
 
-    def _restore(self, resume: Checkpoint, tell: Callable[[str], None]) -> None:
+    def _restore(self, resume: Checkpoint) -> None:
         state = resume.state
         now = fixed(self.config, self.pack)
         if changed := [name for name, value in state["fixed"].items() if now.get(name) != value]:
@@ -240,7 +280,7 @@ class Trainer:
         if resume.step > self.config.steps:
             raise BadConfig(f"the run stands at step {resume.step}, past steps={self.config.steps}: take at least that")
         if state["threads"] != torch.get_num_threads() or state["torch"] != torch.__version__:
-            tell(
+            self.tell(
                 f"resumed with torch {torch.__version__} on {torch.get_num_threads()} threads, saved with "
                 f"{state['torch']} on {state['threads']}: sums may round another way from here"
             )

@@ -30,7 +30,10 @@ GPT_FIELDS = (
 TRAIN_FIELDS = (
     *("steps", "micro_batch", "grad_accum", "lr", "min_lr", "warmup_steps", "decay", "eps", "grad_clip", "seed"),
     *("eval_every", "eval_contexts", "checkpoint_every", "checkpoint_every_s", "attention", "threads"),
+    *("max_deviations", "max_skips", "max_rollbacks"),
 )
+# What decides how much memory it takes on the GPU
+VRAM_ARGS = ("pack", "vocab_size", "context_len", *GPT_FIELDS, "micro_batch", "attention")
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,9 @@ class Args:
     seed: int = 0
     attention: str = "auto"
     threads: int | None = None  # of the CPU; none: all of them
+    max_deviations: float | None = None  # a step whose loss jumps further is skipped; none: only one that is no number
+    max_skips: int = 5  # in a row; then back to the last checkpoint, past the data
+    max_rollbacks: int = 2  # then the run ends
     eval_every: int = 100
     eval_contexts: int = 32
     checkpoint_every: int = 200

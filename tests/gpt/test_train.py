@@ -15,6 +15,7 @@ from gpt import checkpoint, metrics
 from gpt.config import BadConfig, Diverged
 from gpt.data import context_at, read_batch
 from gpt.shards import DamagedPack, open_pack
+from gpt.spikes import WINDOW, Spikes
 from gpt.train import Trainer, train
 from tests.gpt.tiny import config, make_pack, shape
 
@@ -221,16 +222,119 @@ def test_a_model_that_does_not_fit_its_pack_is_refused_with_what_does(pack, tmp_
         list(train(config(pack, **changes), tmp_path))
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint_before(pack, tmp_path, monkeypatch):
+# ── losses that spoil a run ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def long_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """So many contexts that no test sees one twice: what is spoilt comes once."""
+    return make_pack(tmp_path_factory.mktemp("pack") / "long", num_contexts=200)
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, contexts: set[int], by: float = math.nan) -> None:
+    """From now on these train contexts give this loss."""
     from gpt import train as module
 
-    real, run = module.batch_loss, train(config(pack), tmp_path)
+    real = module.batch_loss
+
+    def batch_loss(model, batch):
+        return real(model, batch) * (by if contexts & set(batch.seen.contexts) else 1.0)
+
+    monkeypatch.setattr(module, "batch_loss", batch_loss)
+
+
+def context_of_step(pack: Path, number: int) -> int:
+    """A train context that the tiny run sees first in this step."""
+    it = config(pack)
+    return context_at(it.seed, (number - 1) * it.contexts_per_step, open_pack(pack).num_contexts("train"))
+
+
+def skips(workdir: Path) -> list[tuple[int, int, int]]:
+    with sqlite3.connect(workdir / "metrics.db") as db:
+        return list(db.execute("select step, first_place, num_contexts from skip order by id"))
+
+
+def test_data_that_gives_no_number_is_passed_over_and_said(long_pack, tmp_path, monkeypatch):
+    spoil(monkeypatch, {context_of_step(long_pack, 3)})
+    said: list[str] = []
+    steps = list(train(config(long_pack, steps=4), tmp_path, tell=said.append))
+    assert [step.number for step in steps] == [1, 2, 3, 4]
+    assert all(math.isfinite(step.loss) for step in steps)
+    size = config(long_pack).contexts_per_step
+    assert skips(tmp_path)[0] == (3, 2 * size, size)
+    assert f"step 3: the loss became nan, its gradient nan; its {size} contexts are passed over" in said
+
+
+def test_a_skipped_step_leaves_weights_and_optimizer_as_if_its_data_had_not_been_there(
+    long_pack, tmp_path, monkeypatch
+):
+    """Two steps, one skipped, one more: the same weights as with the data of the skipped one cut out."""
+    spoil(monkeypatch, {context_of_step(long_pack, 3)})
+    list(train(config(long_pack, steps=3), tmp_path / "skips"))
+    monkeypatch.undo()
+    trainer = Trainer(config(long_pack, steps=3), tmp_path / "cut", None, open_pack(long_pack), tell=print)
+    for number in (1, 2, 3):
+        trainer.contexts_seen += trainer.config.contexts_per_step if number == 3 else 0
+        trainer.advance(lambda: False)
+    trainer.save()
+    trainer.close()
+    assert state_of(tmp_path / "skips") == state_of(tmp_path / "cut")
+
+
+def test_too_many_in_a_row_go_back_to_the_checkpoint_and_on_with_other_data(long_pack, tmp_path, monkeypatch):
+    it = config(long_pack, steps=9, checkpoint_every=5, max_skips=1)
+    said: list[str] = []
+    run = train(it, tmp_path, tell=said.append)
     assert [next(run).number for _ in range(7)] == list(range(1, 8))
-    monkeypatch.setattr(module, "batch_loss", lambda *batch: real(*batch) * math.nan)
-    with pytest.raises(Diverged, match=r"at step 8 the loss became nan .* take a lower lr"):
+    spoil(monkeypatch, {context_of_step(long_pack, 8), context_of_step(long_pack, 9)})
+    assert [step.number for step in run] == [6, 7, 8, 9]
+    assert [step for step, _, _ in skips(tmp_path)][:2] == [8, 8]
+    assert "2 steps were skipped so far: back to step 5, on with other data" in said
+    assert [row.step for row in metrics.read_steps(tmp_path / "metrics.db")] == list(range(1, 10))
+
+
+def test_a_run_that_is_stopped_and_resumed_skips_and_goes_back_at_the_same_places(long_pack, tmp_path, monkeypatch):
+    spoil(monkeypatch, {context_of_step(long_pack, 4), context_of_step(long_pack, 7), context_of_step(long_pack, 8)})
+    it = config(long_pack, steps=12, checkpoint_every=5, max_skips=1)
+    list(train(it, tmp_path / "straight"))
+    for leave_after in (2, 5, 6, 7, 9, 100):
+        for count, _ in enumerate(train(it, tmp_path / "resumed", stop=lambda: False), 1):  # killed: nothing saved
+            if count == leave_after:
+                break
+    assert len(skips(tmp_path / "straight")) >= 3
+    assert state_of(tmp_path / "resumed") == state_of(tmp_path / "straight")
+    assert losses(tmp_path / "resumed") == losses(tmp_path / "straight")
+
+
+def test_a_loss_that_stays_no_number_ends_the_run_and_keeps_the_checkpoint_before(long_pack, tmp_path, monkeypatch):
+    run = train(config(long_pack), tmp_path)
+    assert [next(run).number for _ in range(7)] == list(range(1, 8))
+    spoil(monkeypatch, set(range(1000)))
+    with pytest.raises(
+        Diverged, match=r"at step 6 the loss became nan.* after 2 returns to a checkpoint: take a lower lr"
+    ):
         next(run)
     assert [path.name for path in checkpoint.saved(tmp_path / "checkpoint")] == ["step-0000005"]
-    assert len(losses(tmp_path)) == 7
+    assert len(losses(tmp_path)) == 5
+
+
+def test_a_jump_is_skipped_only_where_asked_and_once_it_is_known_what_is_usual():
+    usual = [1.0 + n % 7 / 10 for n in range(WINDOW)]
+    for limit, taken in ((None, True), (4.0, False)):
+        spikes = Spikes(limit, 5, 2)
+        assert [spikes.refuse(loss, 1.0) for loss in usual] == [None] * WINDOW
+        assert (spikes.refuse(2.5, 1.0) is None) == taken
+        assert spikes.refuse(1.9, 1.0) is None, "high, but not far above"
+    assert Spikes(4.0, 5, 2).refuse(1e9, 1.0) is None, "the first one has nothing beside it"
+
+
+def test_what_is_known_of_spikes_is_read_back_as_it_was():
+    spikes = Spikes(3.0, 1, 1)
+    for loss in (1.0, 2.0, math.inf, 0.1 + 0.2):
+        spikes.refuse(loss, 1.0)
+    other = Spikes(3.0, 1, 1)
+    other.restore(json.loads(json.dumps(spikes.to_json())))
+    assert other == spikes
 
 
 @pytest.mark.parametrize(
@@ -239,6 +343,8 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint_before(p
         ({"steps": 0}, "steps=0: take 1 or more"),
         ({"lr": 0.0}, "take lr and grad_clip above 0"),
         ({"min_lr": 1.0}, "min_lr from 0 to lr"),
+        ({"max_skips": -1}, "max_skips=-1"),
+        ({"max_deviations": 0.0}, "take above 0 or none"),
         ({"decay": "exp"}, "take one of cosine, linear, wsd"),
         ({"weight_decay": ((1.0, 0.1),)}, "phases begin at epoch 0 and ascend"),
     ],
