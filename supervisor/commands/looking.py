@@ -75,10 +75,12 @@ def logs(told: argparse.Namespace) -> int:
 def wait(told: argparse.Namespace) -> int:
     """Until all are over: exit 0 when all succeeded, else 1."""
     from supervisor import queue
+    from supervisor.news import AT_MOST_S, News
 
     home = homes.find(told.home)
     db = home.connect()
     until = time.monotonic() + told.timeout if told.timeout is not None else None
+    news = News(home.path)
     while True:
         found = [queue.get(db, job_id) for job_id in told.ids]
         if all(job.state in queue.OVER for job in found):
@@ -86,7 +88,7 @@ def wait(told: argparse.Namespace) -> int:
         if until is not None and time.monotonic() >= until:
             still = ", ".join(f"{job.id} ({job.state})" for job in found if job.state not in queue.OVER)
             raise Refused(f"not over after {told.timeout:g} s: {still}")
-        time.sleep(0.05)
+        news.wait(max(0.0, until - time.monotonic()) if until is not None else AT_MOST_S)
     if bad := [job for job in found if job.state != "succeeded"]:
         raise Refused("; ".join(f"job {job.id} {job.state}" + (f": {job.error}" if job.error else "") for job in bad))
     return 0
