@@ -14,7 +14,7 @@ from supervisor.home import Home
 from supervisor.notify import say
 from supervisor.settings import Settings
 
-MARGIN = 1.125  # of the floor: so much must be free before it goes on, so that it does not stop and go at the line
+MARGIN_MIB = 256  # above the floor (at most an eighth of it): so that it does not stop and go at the line
 WHY = "the disk is nearly full"  # why a job was asked to leave
 
 
@@ -31,7 +31,7 @@ class Space:
     def look(self) -> bool:
         """What is free now. Whether it got low, or has room again."""
         before, free = bool(self.low), free_mib(self._home.path)
-        if free < self._floor * (MARGIN if self.low else 1):
+        if free < self._floor + (min(self._floor // 8, MARGIN_MIB) if self.low else 0):
             self.low = f"{free} MiB are free for the home, disk_floor_mib is {self._floor}: make room, and jobs go on"
         else:
             self.low = ""
