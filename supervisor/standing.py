@@ -1,0 +1,245 @@
+"""What gives work by itself: an evergreen when nothing else is due on the GPU lane, a schedule when its time comes.
+
+Each is a template, and `job_id` is the newest job it made: while that one is not over, it makes no other. Real work
+always goes first: what evergreens made is claimed only here, in turn. Whose turn it is, their `pass` says: it grows by
+the seconds its jobs ran / weight, and the smallest is next (stride scheduling). An evergreen whose job failed for good
+is disabled with the reason, and the others go on. To edit or to remove one touches none of its jobs.
+"""
+
+import dataclasses
+import json
+import sqlite3
+from dataclasses import dataclass, fields
+from typing import Any
+
+from supervisor import cron, queue
+from supervisor.db import transaction
+from supervisor.errors import Refused
+from supervisor.queue import Job, NewJob
+
+EVERGREEN_PRIORITY = -1000  # so that whatever is added interrupts it
+EVERY_S = 1.0  # the least between two jobs of one evergreen: those of one that ends at once must not fill the queue
+DAY_S = 86400.0
+
+# Evergreens whose job could be claimed or made now, or is to be judged.
+DUE = """
+    from standing left join job on job.id = standing.job_id
+    where standing.what = 'evergreen' and standing.enabled = 1 and coalesce(standing.next_at, 0) <= :now and (
+        job.id is null or job.state in ('succeeded', 'cancelled', 'failed')
+        or (job.state = 'queued' and job.blockers = 0 and job.available_at <= :now)
+    )"""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A row of the table."""
+
+    what: str
+    name: str
+    kind: str
+    args: dict[str, Any]
+    lane: str
+    priority: int
+    preemptible: bool
+    max_failures: int
+    weight: float = 1.0
+    cron: str | None = None
+    timezone: str | None = None
+    next_at: float | None = None
+    id: int = 0
+    enabled: bool = True
+    last_at: float | None = None
+    job_id: int | None = None
+    made: int = 0
+    why: str = ""
+
+    @classmethod
+    def from_row(cls, row: sqlite3.Row) -> "Standing":
+        values = {one.name: row[one.name] for one in fields(cls)}
+        values |= {"args": json.loads(row["args"])}
+        values |= {name: bool(row[name]) for name in ("preemptible", "enabled")}
+        return cls(**values)
+
+
+# ── asked by a person ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def add(db: sqlite3.Connection, new: Standing, *, now: float) -> None:
+    """A new one. Raises Refused when its name is taken, or its time never comes."""
+    with transaction(db):
+        if db.execute("select 1 from standing where name = ?", (new.name,)).fetchone():
+            raise Refused(f"there is one called {new.name!r} already: take another name, or edit it")
+        next_at = cron.next_after(new.cron, new.timezone or "UTC", now) if new.cron else None
+        db.execute(
+            "insert into standing (what, name, kind, args, lane, priority, preemptible, max_failures, weight, pass,"
+            " cron, timezone, next_at, created_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (new.what, new.name, new.kind, json.dumps(new.args), new.lane, new.priority, new.preemptible,
+             new.max_failures, new.weight, _least_pass(db), new.cron, new.timezone, next_at, now),
+        )  # fmt: skip
+
+
+def get(db: sqlite3.Connection, what: str, name: str) -> Standing:
+    row = db.execute("select * from standing where what = ? and name = ?", (what, name)).fetchone()
+    if row is None:
+        raise Refused(f"there is no {what} called {name!r}: `jobctl {what} list` shows those there are")
+    return Standing.from_row(row)
+
+
+def all_of(db: sqlite3.Connection, what: str) -> list[Standing]:
+    rows = db.execute("select * from standing where what = ? order by priority desc, name", (what,))
+    return [Standing.from_row(row) for row in rows]
+
+
+def edit(db: sqlite3.Connection, changed: Standing, *, now: float) -> None:
+    """Its template, weight and time from now on; the job it has stays as it is."""
+    with transaction(db):
+        next_at = changed.next_at
+        if changed.cron:
+            next_at = cron.next_after(changed.cron, changed.timezone or "UTC", now)
+        db.execute(
+            "update standing set args = ?, priority = ?, preemptible = ?, max_failures = ?, weight = ?, cron = ?,"
+            " timezone = ?, next_at = ? where id = ?",
+            (json.dumps(changed.args), changed.priority, changed.preemptible, changed.max_failures, changed.weight,
+             changed.cron, changed.timezone, next_at, changed.id),
+        )  # fmt: skip
+
+
+def enable(db: sqlite3.Connection, one: Standing, *, now: float) -> None:
+    """Give work from now on: what it missed is not made up for, what failed is forgotten."""
+    with transaction(db):
+        next_at = cron.next_after(one.cron, one.timezone or "UTC", now) if one.cron else one.next_at
+        db.execute(
+            "update standing set enabled = 1, why = '', next_at = ?, pass = max(pass, ?), job_id ="
+            " (select id from job where id = standing.job_id and state <> 'failed') where id = ?",
+            (next_at, _least_pass(db), one.id),
+        )
+
+
+def disable(db: sqlite3.Connection, one: Standing, why: str = "by hand") -> None:
+    """Make no more jobs. The one it has goes on."""
+    with transaction(db):
+        db.execute("update standing set enabled = 0, why = ? where id = ?", (why, one.id))
+
+
+def remove(db: sqlite3.Connection, one: Standing) -> None:
+    """Forget it. The job it has goes on, and is from now on a job like others."""
+    with transaction(db):
+        db.execute("delete from standing where id = ?", (one.id,))
+
+
+def live_job(db: sqlite3.Connection, one: Standing) -> Job | None:
+    """The job it made that is not over; None when there is none."""
+    row = db.execute("select id, state from job where id = ?", (one.job_id,)).fetchone()
+    return queue.get(db, row["id"]) if row and row["state"] not in queue.OVER else None
+
+
+# ── evergreens ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def is_due(db: sqlite3.Connection, *, now: float) -> bool:
+    """Whether `claim` has anything to do. Changes nothing."""
+    return db.execute(f"select 1 {DUE} limit 1", {"now": now}).fetchone() is not None
+
+
+def claim(db: sqlite3.Connection, *, now: float) -> Job | None:
+    """queued -> running: the job of the evergreen whose turn it is, made now if it has none. None: none gives work."""
+    with transaction(db):
+        rows = db.execute(
+            f"select standing.*, job.state, job.error {DUE}"
+            " order by standing.priority desc, standing.pass, standing.id",
+            {"now": now},
+        ).fetchall()
+        for row in rows:
+            one = Standing.from_row(row)
+            if row["state"] == "failed":
+                _retire(db, one, row["error"], now)
+            else:
+                job_id = one.job_id if row["state"] == "queued" else _make(db, one, now, now + EVERY_S)
+                assert job_id is not None
+                return queue.claim_job(db, job_id, now=now)
+    return None
+
+
+def charge(db: sqlite3.Connection, job: Job, seconds: float) -> None:
+    """An attempt of a job ran so long: the turn of the evergreen that made it comes later by that."""
+    if job.evergreen_id is not None:
+        with transaction(db):
+            db.execute("update standing set pass = pass + ? / weight where id = ?", (seconds, job.evergreen_id))
+
+
+def _retire(db: sqlite3.Connection, one: Standing, error: str, now: float) -> None:
+    disable(db, one, f"job {one.job_id} failed: {error}")
+    text = f"evergreen {one.name} gives no more work, since its job {one.job_id} failed: {error}"
+    db.execute(
+        "insert into notice (at, what, job_id, text, next_try_at) values (?, 'held', ?, ?, ?)",
+        (now, one.job_id, text, now),
+    )
+
+
+def _least_pass(db: sqlite3.Connection) -> float:
+    """Where a newcomer begins: level with the one whose turn is next, or it would have the lane for days."""
+    [least] = db.execute("select min(pass) from standing where what = 'evergreen' and enabled = 1").fetchone()
+    return float(least or 0.0)
+
+
+# ── schedules ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def fire(db: sqlite3.Connection, *, now: float) -> None:
+    """Make the job of each schedule whose time has come: one, however often it came while nobody looked.
+
+    While the job it made last is not over, it makes none: jobs must not pile up behind a long one.
+    """
+    due = "from standing where what = 'schedule' and enabled = 1 and next_at <= ?"
+    if db.execute(f"select 1 {due}", (now,)).fetchone() is None:
+        return
+    with transaction(db):
+        for row in db.execute(f"select * {due} order by next_at", (now,)).fetchall():
+            one = Standing.from_row(row)
+            try:
+                next_at = cron.next_after(one.cron or "", one.timezone or "UTC", now)
+            except Refused as refusal:  # the machine does not know its zone any more
+                disable(db, one, str(refusal))
+                continue
+            if live_job(db, one) is None:
+                _make(db, one, now, next_at)
+            db.execute("update standing set next_at = ?, last_at = ? where id = ?", (next_at, one.next_at, one.id))
+
+
+def reset_clock(db: sqlite3.Connection, *, now: float) -> None:
+    """The calendar may have been set back: a time that was reckoned by a wrong one is reckoned again.
+
+    A step of less than a day is taken for a correction: what fired before it does not fire again.
+    """
+    with transaction(db):
+        rows = db.execute("select * from standing where what = 'schedule' and enabled = 1 and next_at > ?", (now,))
+        for one in map(Standing.from_row, rows.fetchall()):
+            fired = one.last_at if one.last_at is not None and one.last_at - now < DAY_S else now
+            next_at = cron.next_after(one.cron or "", one.timezone or "UTC", max(now, fired))
+            db.execute("update standing set next_at = min(next_at, ?) where id = ?", (next_at, one.id))
+
+
+def wakes_at(db: sqlite3.Connection, *, now: float) -> float | None:
+    """When the next one may give work that gives none now; None when no time brings any."""
+    [at] = db.execute("select min(next_at) from standing where enabled = 1 and next_at > ?", (now,)).fetchone()
+    return None if at is None else float(at)
+
+
+# ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _make(db: sqlite3.Connection, one: Standing, now: float, next_at: float) -> int:
+    new = NewJob(
+        one.kind, one.args, one.lane, name=one.name, priority=one.priority, preemptible=one.preemptible,
+        available_at=now, max_failures=one.max_failures, evergreen_id=one.id if one.what == "evergreen" else None,
+    )  # fmt: skip
+    job_id = queue.add(db, new, now=now)
+    db.execute("update standing set job_id = ?, made = made + 1, next_at = ? where id = ?", (job_id, next_at, one.id))
+    return job_id
+
+
+def as_dict(db: sqlite3.Connection, one: Standing) -> dict[str, Any]:
+    """As `list --json` prints it; an environment stays where it is."""
+    job = live_job(db, one)
+    args = {key: value for key, value in one.args.items() if key != "env"}
+    return dataclasses.asdict(one) | {"args": args, "job": job and job.id, "job_state": job and job.state}
