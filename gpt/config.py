@@ -94,6 +94,7 @@ class TrainConfig:
     weight_decay: phases (from_epoch, value): 0.1, then 0.05 once two epochs are done.
     eval_contexts: val contexts per evaluation, spread over the split, always the same ones.
     checkpoint_every_s: also after this much time, for slow machines.
+    recompute: keep only each block's input for backward, and work the rest out again: less memory, more time.
     threads: of the CPU; None: as many as the process may use.
     max_deviations: a step whose loss lies further above the last ones is skipped; None: only one that is no number.
     max_skips: steps skipped in a row before the run goes back to its last checkpoint. max_rollbacks: then it ends.
@@ -118,6 +119,7 @@ class TrainConfig:
     checkpoint_every: int = 200
     checkpoint_every_s: float = 300.0
     attention: str = "auto"
+    recompute: bool = False
     threads: int | None = None
     max_deviations: float | None = None
     max_skips: int = 5

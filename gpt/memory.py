@@ -5,7 +5,7 @@ P: parameters.
 
     weights, gradients, AdamW's two moments   16 P, fp32
     weights in the stream's dtype             2 per matrix weight in bf16: autograd keeps the cast copy
-    kept for backward, a layer                16 C s T for a GPT-2 block (tests count it)
+    kept for backward, a layer                16 C s T for a GPT-2 block (tests count it); C s T when recomputed
     passing through                           a chunk of logits with its gradients, or a block's gradients
     the CUDA context                          not ours to count: CONTEXT_MIB, an assumption until a card is measured
 
@@ -39,7 +39,13 @@ class Memory:
 
 
 def predict(
-    config: GPTConfig, *, micro_batch: int, context_len: int, labelled_share: float = 0.4, stream_bytes: int = 2
+    config: GPTConfig,
+    *,
+    micro_batch: int,
+    context_len: int,
+    labelled_share: float = 0.4,
+    stream_bytes: int = 2,
+    recompute: bool = False,
 ) -> Memory:
     """The peak of a training step with full contexts.
 
@@ -55,8 +61,8 @@ def predict(
     return Memory(
         micro_batch,
         states_mib=16 * num_parameters(config) / MIB,
-        kept_mib=kept_bytes(config, tokens, rows, stream_bytes) / MIB,
-        passing_mib=passing_bytes(config, tokens, rows, stream_bytes) / MIB,
+        kept_mib=kept_bytes(config, tokens, rows, stream_bytes, recompute=recompute) / MIB,
+        passing_mib=passing_bytes(config, tokens, rows, stream_bytes, recompute=recompute) / MIB,
     )
 
 
@@ -96,8 +102,13 @@ def matrix_weights(config: GPTConfig) -> int:
     return config.n_embd * (heads_width(config) + 9 * config.n_embd)
 
 
-def kept_bytes(config: GPTConfig, tokens: int, rows: int, stream_bytes: int) -> int:
-    """What autograd keeps from forward to backward, in all blocks. The last one's MLP sees labelled rows alone."""
+def kept_bytes(config: GPTConfig, tokens: int, rows: int, stream_bytes: int, *, recompute: bool = False) -> int:
+    """What autograd keeps from forward to backward, in all blocks. The last one's MLP sees labelled rows alone.
+
+    recompute: each block's input alone.
+    """
+    if recompute:
+        return config.n_layer * tokens * config.n_embd * stream_bytes
     one, last = (_block_bytes(config, tokens, mlp_tokens, stream_bytes) for mlp_tokens in (tokens, rows))
     embedded = 4 * 8 * tokens + (config.n_embd * tokens if config.dropout else 0)  # ids, positions, bounds; a mask
     return (config.n_layer - 1) * one + last + rows * (config.n_embd * stream_bytes + STATS_BYTES) + embedded
@@ -118,8 +129,11 @@ def _block_bytes(config: GPTConfig, tokens: int, mlp_tokens: int, stream_bytes: 
     return tokens * (attention * stream_bytes + softmax) + mlp_bytes + dropped + copies
 
 
-def passing_bytes(config: GPTConfig, tokens: int, rows: int, stream_bytes: int) -> int:
-    """The most that comes and goes: when the head works on a chunk, or later, in the backward of a block."""
+def passing_bytes(config: GPTConfig, tokens: int, rows: int, stream_bytes: int, *, recompute: bool = False) -> int:
+    """The most that comes and goes: when the head works on a chunk, or later, in the backward of a block.
+
+    recompute: what that block keeps passes too; its first gradients come when the last of it is gone.
+    """
     chunk = min(rows, CHUNK_ROWS) * config.vocab_size
     weight = config.vocab_size * config.n_embd
     cast = stream_bytes == 2
@@ -127,5 +141,7 @@ def passing_bytes(config: GPTConfig, tokens: int, rows: int, stream_bytes: int) 
     copy, product = (2 * weight if cast else 0), stream_bytes * weight
     logits = 8 * chunk  # fp32, and their log-probabilities
     gradient = (6 if cast else 4) * chunk + product
-    block = 10 * config.n_embd * tokens * stream_bytes  # of the stream, and on both sides of the MLP
+    gradients = 5 if recompute else 10  # widths: of the stream, and on both sides of the MLP
+    block = gradients * config.n_embd * tokens * stream_bytes
+    block += _block_bytes(config, tokens, tokens, stream_bytes) if recompute else 0
     return head_keeps + max(copy + max(logits, gradient), block)

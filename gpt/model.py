@@ -12,6 +12,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from gpt.attention import BACKENDS, Attend, Documents
 from gpt.config import GPTConfig
@@ -114,6 +115,9 @@ class GPT(nn.Module):
         self.config = config
         self.attend: Attend = BACKENDS[attention]
         self.dtype = torch.float32
+        self.recompute = (
+            False  # in backward each block's forward runs again: a third more work, a sixteenth of the memory
+        )
         self.wte = nn.Embedding(config.vocab_size, config.n_embd)
         self.wpe = nn.Embedding(config.positions, config.n_embd) if config.pos == "learned" else None
         self.dropout = nn.Dropout(config.dropout)
@@ -165,8 +169,13 @@ class GPT(nn.Module):
         mix = partial(self.attend, docs=docs)
         x_TC = self.embed(tokens_T, docs.positions)
         for block in self.blocks[:-1]:
-            x_TC = block(x_TC, docs.positions, mix)
-        return cast(Tensor, self.norm(self.blocks[-1](x_TC, docs.positions, mix, rows)))
+            x_TC = self._through(block, x_TC, docs.positions, mix)
+        return cast(Tensor, self.norm(self._through(self.blocks[-1], x_TC, docs.positions, mix, rows)))
+
+    def _through(self, block: nn.Module, x_TC: Tensor, *more: object) -> Tensor:
+        if self.recompute and torch.is_grad_enabled():
+            return cast(Tensor, checkpoint(block, x_TC, *more, use_reentrant=False))  # dropout draws the same again
+        return cast(Tensor, block(x_TC, *more))
 
     def logits(self, x_TC: Tensor) -> Tensor:
         """(..., C) -> (..., V) fp32"""

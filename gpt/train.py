@@ -94,6 +94,7 @@ class Trainer:
         # bf16 needs no loss scaling and CUDA cards are built for it; the CPU stays exact
         self.model.dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
         self.model.use_attention(choose(config.attention, self.device, self.model.dtype))
+        self.model.recompute = config.recompute
         self.model.to(self.device)
         self.optimizer = optim.make_optimizer(self.model, config.betas, config.eps)
         self.step = self.contexts_seen = self.tokens_seen = self.longest = 0

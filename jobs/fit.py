@@ -22,6 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--free-mib", type=int, required=True)
     parser.add_argument("--reserve-mib", type=int, required=True)
     parser.add_argument("--labelled", type=float, default=ANSWERS)
+    parser.add_argument("--recompute", action="store_true")
     parser.add_argument("--json", action="store_true")
     try:
         found = fit(parser.parse_args(argv))
@@ -43,7 +44,13 @@ def fit(told: argparse.Namespace) -> dict[str, object]:
     config = model_config(args, vocab_size=told.vocab_size, context_len=told.context_len)
     step = args.micro_batch * args.grad_accum
     rows = list(
-        memory.table(config, contexts_per_step=step, context_len=told.context_len, labelled_share=told.labelled)
+        memory.table(
+            config,
+            contexts_per_step=step,
+            context_len=told.context_len,
+            labelled_share=told.labelled,
+            recompute=told.recompute or args.recompute,
+        )
     )
     best = memory.largest_fitting(rows, told.free_mib, told.reserve_mib)
     return {

@@ -29,7 +29,7 @@ GPT_FIELDS = (
 )
 TRAIN_FIELDS = (
     *("steps", "micro_batch", "grad_accum", "lr", "min_lr", "warmup_steps", "decay", "eps", "grad_clip", "seed"),
-    *("eval_every", "eval_contexts", "checkpoint_every", "checkpoint_every_s", "attention", "threads"),
+    *("eval_every", "eval_contexts", "checkpoint_every", "checkpoint_every_s", "attention", "recompute", "threads"),
     *("max_deviations", "max_skips", "max_rollbacks"),
 )
 # What decides how much memory it takes on the GPU
@@ -68,6 +68,7 @@ class Args:
     weight_decay_from_epoch: tuple[float, ...] = (0.0, 2.0)
     seed: int = 0
     attention: str = "auto"
+    recompute: bool = False  # a third more work, a sixteenth of the activations' memory: `jobctl fit` shows both
     threads: int | None = None  # of the CPU; none: all of them
     max_deviations: float | None = None  # a step whose loss jumps further is skipped; none: only one that is no number
     max_skips: int = 5  # in a row; then back to the last checkpoint, past the data

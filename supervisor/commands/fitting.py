@@ -33,6 +33,7 @@ def fit(told: argparse.Namespace) -> None:
     words += ["--context-len", str(_size(recipe.jobs, args, "pack", "context_len"))]
     words += ["--free-mib", str(_free_mib(told.vram))]
     words += ["--labelled", str(told.labelled)] if told.labelled is not None else []
+    words += ["--recompute"] if told.recompute else []
     os.execv(sys.executable, [sys.executable, "-P", "-m", "jobs.fit", *words, *(["--json"] if told.json else [])])
 
 
@@ -78,4 +79,5 @@ def register(command: Register) -> None:
     one.add_argument("--job", metavar="NAME", help="of several train jobs, this one")
     one.add_argument("--vram", type=positive, metavar="MIB", help="free memory of the card (default: ask it)")
     one.add_argument("--reserve", type=int, default=RESERVE_MIB, metavar="MIB", help="left to the desktop")
+    one.add_argument("--recompute", action="store_true", help="as with recompute=true: less memory, a third more work")
     one.add_argument("--labelled", type=float, metavar="SHARE", help="of the tokens that give loss (default 0.4)")

@@ -82,9 +82,10 @@ def test_parameters_are_counted_without_making_the_model(changes):
     assert memory.num_parameters(config) == GPT(config).num_parameters()
 
 
-def peak(config: GPTConfig, tokens: int, rows: int, dtype: torch.dtype) -> int:
+def peak(config: GPTConfig, tokens: int, rows: int, dtype: torch.dtype, *, recompute: bool = False) -> int:
     """The most that a step's forward and backward held at once, above what was there before; by torch's own account."""
     model = made(config, dtype)
+    model.recompute = recompute
     docs = Documents.of(range(0, tokens + 1, tokens // 16))
     labels = torch.arange(rows) % config.vocab_size
 
@@ -119,12 +120,25 @@ def test_the_peak_of_a_step_is_predicted_to_a_twentieth(changes, rows, dtype):
     assert peak(config, 4096, rows, dtype) == pytest.approx(predicted, rel=0.05)
 
 
-def test_the_model_of_183_million_holds_six_contexts_on_a_card_of_16_gib():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_with_recompute_little_is_kept_and_the_peak_is_predicted_to_a_tenth(dtype):
+    config = GPTConfig(**SMALL | {"context_len": 2048, "n_layer": 12, "n_embd": 256})
+
+    size = dtype.itemsize
+    kept_then = memory.kept_bytes(config, 4096, 1600, size, recompute=True)
+    predicted = kept_then + memory.passing_bytes(config, 4096, 1600, size, recompute=True)
+    assert peak(config, 4096, 1600, dtype, recompute=True) == pytest.approx(predicted, rel=0.1)
+    assert predicted < 0.4 * memory.kept_bytes(config, 4096, 1600, size)
+
+
+def test_the_model_of_183_million_holds_six_contexts_on_a_card_of_16_gib_and_48_recomputed():
     found = list(memory.table(GPTConfig(), contexts_per_step=120, context_len=4096))
     assert memory.num_parameters(GPTConfig(num_positions=8192)) // 10**6 == 183
     best = memory.largest_fitting(found, 16_376)
     assert best is not None
     assert best.micro_batch == 6
+    again = memory.predict(GPTConfig(), micro_batch=48, context_len=4096, recompute=True)
+    assert memory.largest_fitting([again], 16_376) == again
     assert memory.largest_fitting(found, 5000) is None
 
 

@@ -181,6 +181,13 @@ def test_resumed_with_another_micro_batch_it_sees_the_same_contexts_in_the_same_
     assert contexts_seen(workdir) == contexts_seen(expected)
 
 
+def test_recompute_changes_no_bit_dropout_included(pack, tmp_path):
+    for name, recompute in (("plain", False), ("again", True)):
+        list(train(config(pack, steps=6, recompute=recompute), tmp_path / name))
+    assert state_of(tmp_path / "again") == state_of(tmp_path / "plain")
+    assert losses(tmp_path / "again") == losses(tmp_path / "plain")
+
+
 def test_another_seed_gives_another_run(pack, tmp_path):
     list(train(config(pack, seed=12), tmp_path / "other"))
     assert state_of(tmp_path / "other") != state_of(straight(pack, tmp_path))
