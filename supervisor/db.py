@@ -8,7 +8,7 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from supervisor.errors import Refused
@@ -32,8 +32,8 @@ def connect(path: Path, *, durable: bool = True) -> sqlite3.Connection:
         raise Refused(f"{path} can't be opened now ({error}): see that its disk has room, then try again") from error
     except sqlite3.DatabaseError as error:
         raise Refused(
-            f"{path} can't be read as a database ({error}). It was left as it is: copy it aside before anything else, "
-            "then look at it with `sqlite3 FILE .recover`"
+            f"{path} can't be read as a database ({error}). It was left as it is: start jobd, which puts it "
+            "aside whole and goes on from the newest backup"
         ) from error
     if version > VERSION:
         raise Refused(
@@ -90,23 +90,33 @@ def migrate(path: Path) -> None:
 
 
 def back_up(db: sqlite3.Connection, to: Path) -> None:
-    """A copy of the database as it is now, whole or not there at all, while others write to it."""
+    """A copy of the database as it is now, 0600, whole or not there at all, while others write to it.
+
+    It is looked through before it counts. Raises DatabaseError when the database turns out to be damaged.
+    """
     descriptor, beside = tempfile.mkstemp(prefix=f".{to.name}.", dir=to.parent)  # 0600: it holds environments
     os.close(descriptor)
-    copy = sqlite3.connect(beside)
     try:
-        db.backup(copy)
-        copy.execute("pragma journal_mode = delete")
-    finally:
-        copy.close()
-    with open(beside, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(beside, to)
-    directory = os.open(to.parent, os.O_RDONLY | os.O_DIRECTORY)
+        with closing(sqlite3.connect(beside)) as copy:
+            db.backup(copy)
+            copy.execute("pragma journal_mode = delete")
+            if (found := copy.execute("pragma integrity_check(1)").fetchone()[0]) != "ok":
+                raise sqlite3.DatabaseError(found)
+        sync(Path(beside))
+        os.replace(beside, to)
+        sync(to.parent)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+
+
+def sync(path: Path) -> None:
+    """A file's bytes, or a folder's names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(directory)
+        os.fsync(descriptor)
     finally:
-        os.close(directory)
+        os.close(descriptor)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from supervisor.errors import Refused
 
-OCCASIONS = ("failed", "held", "gpu", "disk", "empty", "weekly")
+OCCASIONS = ("failed", "held", "gpu", "disk", "queue", "empty", "weekly")
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def queue_db(home: Home) -> Finding:
     except sqlite3.DatabaseError as error:
         problems, jobs = [str(error)], 0
     if problems != ["ok"]:
-        todo = "Stop jobd, copy it aside, then look at it with `sqlite3 FILE .recover`"
+        todo = "Start jobd again: it puts the file aside whole and goes on from the newest backup"
         return Finding("bad", "queue.db", f"damaged: {'; '.join(problems)}", todo)
     return Finding("ok", "queue.db", f"whole, {jobs} jobs")
 

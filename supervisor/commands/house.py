@@ -29,6 +29,16 @@ def service(told: argparse.Namespace) -> None:
     show_json(told, {"unit": str(units.UNIT), "said": said}) or print(said, end="")
 
 
+def back_up(told: argparse.Namespace) -> None:
+    """A copy of the queue now; prints its path."""
+    import time
+
+    from supervisor import backup
+
+    path = backup.make(homes.find(told.home), now=time.time())
+    show_json(told, {"path": str(path)}) or print(path)
+
+
 def pass_on(module: str) -> Callable[[argparse.Namespace], int]:
     """models, ask and chat: another process, since jobctl never imports torch."""
 
@@ -54,6 +64,7 @@ def register(command: Register) -> None:
     one.add_argument("what", choices=("install", "uninstall"))
     one.add_argument("--user", help="the account jobd runs as (default: the home's owner)")
     one.add_argument("--dry-run", action="store_true", help="print the unit, change nothing")
+    command("backup", back_up, "copy the queue now; jobd does so every hour")
     one = command("models", pass_on("jobs.models"), "the archive: list, show NAME, note NAME TEXT")
     one.add_argument("what", choices=("list", "show", "note"))
     one.add_argument("rest", nargs="*")

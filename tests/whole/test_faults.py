@@ -27,7 +27,7 @@ from supervisor.errors import Refused
 
 ALL = os.environ.get("NEVERREST_FAULTS") == "all"
 SEED = int(os.environ.get("NEVERREST_FAULTS_SEED", "0"))
-TRIED = 3  # faults of each arrow, when not all are
+TRIED = int(os.environ.get("NEVERREST_FAULTS", "3")) if not ALL else 0  # faults of each arrow
 
 WORKER = '''
 """worker.py FOLDER NAME: do what NAME.gate says, and be witness: only one at a time, no unit of work twice."""
@@ -74,7 +74,7 @@ while not asked:
     if gate["submit"] and not submitted:
         submitted = True
         args = {"argv": ["/bin/true"], "cwd": "/", "env": {}}
-        report(report="submit", kind="command", args=args, key=f"of {job}", name="follow-up", priority_above=-9, after=[])
+        report(report="submit", kind="command", args=args, key=f"of {job}", name="then", priority_above=-9, after=[])
     if gate["exit"] is not None:
         os.rename(f"{folder}/{name}.gate", f"{folder}/{name}.passed")  # this way once
         say("end")
@@ -152,7 +152,7 @@ class Life:
             process.kill(signal.SIGKILL)
 
     def until(self, fact: Callable[[], bool], what: str) -> None:
-        """Wait for a fact. Meanwhile a jobd that leaves is started anew, as systemd does, and no backoff is waited for."""
+        """Wait for a fact. Meanwhile a jobd that leaves is started anew, as by systemd, and backoffs are spared."""
 
         def look() -> bool:
             self.serve()
