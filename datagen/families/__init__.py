@@ -8,12 +8,12 @@ A prompt's module holds
 import functools
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from datagen.facts import Fact, Refusal
-from datagen.phrasings import Choice
+from datagen.phrasings import Choice, phrased
 from datagen.pools import Pools
 from datagen.records import Role
 
@@ -56,6 +56,29 @@ class Work:
     refusals: tuple[Refusal, ...]
     pools: Pools
     choice: Choice = field(default_factory=Choice)
+
+
+class Wording(NamedTuple):
+    """A fact to be asked in these words, and values of its form that are wrong."""
+
+    fact: Fact
+    id: str
+    role: Role
+    wrong: tuple[str, ...]
+
+
+def with_wrong(
+    work: Work, facts: Iterable[Fact], family: str, phrasings: Mapping[str, str], num: int
+) -> Iterator[Wording | Dropped]:
+    """Each fact in each of its words with num wrong values; where the corpus has none, the fact is given up."""
+    for fact in facts:
+        for id, role in phrased(fact.key, family, phrasings, work.choice).items():
+            wrong = work.pools.some_wrong(fact, work.article, num, work.choice.seed, fact.key, family, id)
+            if wrong is None:
+                many = f"{num} wrong {fact.kind}s" if num > 1 else f"wrong {fact.kind}"
+                yield Dropped("phrase", f"the corpus has no {many} of this form", fact.sentence, fact.value)
+                break
+            yield Wording(fact, id, role, tuple(wrong))
 
 
 def names() -> list[str]:

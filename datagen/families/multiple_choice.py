@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from datagen.families import Draft, Dropped, Group, Work, dropped
-from datagen.phrasings import draw, phrased
+from datagen.families import Draft, Dropped, Group, Work, dropped, with_wrong
+from datagen.phrasings import draw
 
 VERSION = 2
 PHRASINGS = {
@@ -19,19 +19,17 @@ LETTERS = "ABCD"
 
 def make(work: Work) -> Iterator[Group | Dropped]:
     yield from dropped(work)
-    for fact in work.facts:
-        turn = draw(work.choice.seed, fact.key, "turn")
-        for place, (id, role) in enumerate(phrased(fact.key, "multiple_choice", PHRASINGS, work.choice).items(), turn):
-            wrong = work.pools.some_wrong(fact, work.article, 3, work.choice.seed, fact.key, "multiple_choice", id)
-            if wrong is None:
-                yield Dropped(
-                    "phrase", f"the corpus has no 3 wrong {fact.kind}s of this form", fact.sentence, fact.value
-                )
-                break
-            values = [*wrong]
-            values.insert(place % len(LETTERS), fact.value)
-            labelled = [f"{letter}. {value}" for letter, value in zip(LETTERS, values, strict=True)]
-            options = "; ".join(labelled) + "."
-            question = fact.in_context(PHRASINGS[id].format(body=fact.body, options=options))
-            answer = labelled.pop(place % len(LETTERS))
-            yield (Draft(fact.key, id, role, question, answer, fact.sentence, tuple(labelled)),)
+    places: dict[str, int] = {}
+    for one in with_wrong(work, work.facts, "multiple_choice", PHRASINGS, 3):
+        if isinstance(one, Dropped):
+            yield one
+            continue
+        fact, id, role, wrong = one
+        place = places.setdefault(fact.key, draw(work.choice.seed, fact.key, "turn")) % len(LETTERS)
+        places[fact.key] += 1
+        values = [*wrong[:place], fact.value, *wrong[place:]]
+        labelled = [f"{letter}. {value}" for letter, value in zip(LETTERS, values, strict=True)]
+        options = "; ".join(labelled) + "."
+        question = fact.in_context(PHRASINGS[id].format(body=fact.body, options=options))
+        answer = labelled.pop(place)
+        yield (Draft(fact.key, id, role, question, answer, fact.sentence, tuple(labelled)),)

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from datagen.families import Draft, Dropped, Group, Work, dropped
-from datagen.phrasings import phrased
+from datagen.facts import Fact
+from datagen.families import Draft, Dropped, Group, Work, dropped, with_wrong
 
 VERSION = 2
 PHRASINGS = {
@@ -19,26 +19,26 @@ TRUE, FALSE = "True", "False"
 
 def make(work: Work) -> Iterator[Group | Dropped]:
     yield from dropped(work)
-    stated: set[str] = set()
+    facts: dict[str, Fact] = {}
     for fact in work.facts:
-        if fact.statement(fact.value) in stated:  # two values of one sentence: what is true of it is said once
+        if fact.statement(fact.value) in facts:  # two values of one sentence: what is true of it is said once
             yield Dropped("phrase", "another value of its sentence is asked about", fact.sentence, fact.value)
+        else:
+            facts[fact.statement(fact.value)] = fact
+    for one in with_wrong(work, facts.values(), "true_false", PHRASINGS, 1):
+        if isinstance(one, Dropped):
+            yield one
             continue
-        stated.add(fact.statement(fact.value))
-        for id, role in phrased(fact.key, "true_false", PHRASINGS, work.choice).items():
-            wrong = work.pools.some_wrong(fact, work.article, 1, work.choice.seed, fact.key, "true_false", id)
-            if wrong is None:
-                yield Dropped("phrase", f"the corpus has no wrong {fact.kind} of this form", fact.sentence, fact.value)
-                break
-            yield tuple(
-                Draft(
-                    fact.key,
-                    id,
-                    role,
-                    fact.in_context(PHRASINGS[id].format(statement=fact.statement(value))),
-                    answer,
-                    fact.sentence,
-                    (opposite,),
-                )
-                for value, answer, opposite in ((fact.value, TRUE, FALSE), (wrong[0], FALSE, TRUE))
+        fact, id, role, (wrong,) = one
+        yield tuple(
+            Draft(
+                fact.key,
+                id,
+                role,
+                fact.in_context(PHRASINGS[id].format(statement=fact.statement(value))),
+                answer,
+                fact.sentence,
+                (opposite,),
             )
+            for value, answer, opposite in ((fact.value, TRUE, FALSE), (wrong, FALSE, TRUE))
+        )

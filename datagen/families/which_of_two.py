@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from datagen.families import Draft, Dropped, Group, Work, dropped
-from datagen.phrasings import phrased
+from datagen.families import Draft, Dropped, Group, Work, dropped, with_wrong
 
 VERSION = 2
 PHRASINGS = {
@@ -18,21 +17,20 @@ PHRASINGS = {
 
 def make(work: Work) -> Iterator[Group | Dropped]:
     yield from dropped(work)
-    for fact in work.facts:
-        for id, role in phrased(fact.key, "which_of_two", PHRASINGS, work.choice).items():
-            wrong = work.pools.some_wrong(fact, work.article, 1, work.choice.seed, fact.key, "which_of_two", id)
-            if wrong is None:
-                yield Dropped("phrase", f"the corpus has no wrong {fact.kind} of this form", fact.sentence, fact.value)
-                break
-            yield tuple(
-                Draft(
-                    fact.key,
-                    id,
-                    role,
-                    fact.in_context(PHRASINGS[id].format(body=fact.body, first=first, second=second)),
-                    fact.value,
-                    fact.sentence,
-                    (wrong[0],),
-                )
-                for first, second in ((fact.value, wrong[0]), (wrong[0], fact.value))
+    for one in with_wrong(work, work.facts, "which_of_two", PHRASINGS, 1):
+        if isinstance(one, Dropped):
+            yield one
+            continue
+        fact, id, role, (wrong,) = one
+        yield tuple(
+            Draft(
+                fact.key,
+                id,
+                role,
+                fact.in_context(PHRASINGS[id].format(body=fact.body, first=first, second=second)),
+                fact.value,
+                fact.sentence,
+                (wrong,),
             )
+            for first, second in ((fact.value, wrong), (wrong, fact.value))
+        )

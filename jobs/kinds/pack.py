@@ -1,11 +1,10 @@
 """Pack a factory's records into contexts to train on, split by article. Goes on from its journal."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from datagen import files
-from jobs.contract import BadArgs, HomePath, Run, Unfinished, inside
+from jobs.contract import BadArgs, HomePath, Run, Unfinished
+from jobs.finished import check_place, check_unchanged
 
 LANE = "cpu"
 PLACE = "packs"
@@ -35,19 +34,12 @@ class Args:
                 raise BadArgs(f"pack takes {name} from {least} to {most}, not {getattr(self, name)}")
         if not 0 < self.val_articles < 1:
             raise BadArgs(f"pack takes val_articles between 0 and 1, a share of the articles, not {self.val_articles}")
-        if Path(self.out).parts[:-1] != (PLACE,):
-            raise BadArgs(f"out={str(self.out)!r} is no place for a pack: take {PLACE}/ and a name")
+        check_place(self.out, PLACE, "pack")
 
 
 def check(args: Args, home: Path) -> None:
     """Refuse to queue what would change a finished pack."""
-    folder = inside(home, args.out)
-    if not files.is_complete(folder):
-        return
-    config = files.read_manifest(folder).get("config", {})
-    asked = json.loads(json.dumps(asdict(args)))
-    if changed := [f"{name}={value!r}" for name, value in config.items() if asked.get(name) != value]:
-        raise BadArgs(f"{args.out} is there already, made with {', '.join(changed)}: give another name as out")
+    check_unchanged(args, home)
 
 
 def run(args: Args, job: Run, prepared: object = None) -> None:

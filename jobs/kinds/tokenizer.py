@@ -1,11 +1,10 @@
 """Train a tokenizer on a factory's text: years, months and terms as single tokens, a report beside smaller ones."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from datagen import files
-from jobs.contract import BadArgs, HomePath, Run, Unfinished, inside
+from jobs.contract import BadArgs, HomePath, Run, Unfinished
+from jobs.finished import check_place, check_unchanged
 
 LANE = "cpu"
 PLACE = "tokenizers"
@@ -36,8 +35,7 @@ class Args:
             raise BadArgs(f"compare takes different sizes under vocab_size={self.vocab_size}, not {self.compare}")
         if self.max_characters < 1 or self.seed < 0:
             raise BadArgs(f"tokenizer takes max_characters >= 1 and seed >= 0: {self.max_characters}, {self.seed}")
-        if Path(self.out).parts[:-1] != (PLACE,):
-            raise BadArgs(f"out={str(self.out)!r} is no place for a tokenizer: take {PLACE}/ and a name")
+        check_place(self.out, PLACE, "tokenizer")
         for term in self.terms:
             if not term or term != term.strip() or not term.isprintable() or "▁" in term or term.startswith("<|"):
                 raise BadArgs(f"{term!r} can't be a term: take words, without tags, line breaks or spaces at the ends")
@@ -45,13 +43,7 @@ class Args:
 
 def check(args: Args, home: Path) -> None:
     """Refuse to queue what would change a finished tokenizer."""
-    folder = inside(home, args.out)
-    if not files.is_complete(folder):
-        return
-    config = files.read_manifest(folder).get("config", {})
-    asked = json.loads(json.dumps(asdict(args)))
-    if changed := [f"{name}={value!r}" for name, value in config.items() if asked.get(name) != value]:
-        raise BadArgs(f"{args.out} is there already, made with {', '.join(changed)}: give another name as out")
+    check_unchanged(args, home)
 
 
 def run(args: Args, job: Run, prepared: object = None) -> None:
