@@ -5,13 +5,15 @@ Exit 0: done. 1: refused, with a sentence that helps. 2: wrong usage. The comman
 
 import argparse
 import os
+import re
 import sqlite3
 import sys
 
-from supervisor.commands import adding, changing, fitting, house, idle, looking, standing
+from supervisor.commands import adding, changing, editing, fitting, house, idle, looking, standing
 from supervisor.commands.words import Act, everywhere
 from supervisor.errors import Refused
 
+TAKES_AWAY = re.compile(r"-(?!h$|C$)\w[\w.:/-]*")  # `jobctl tag 12 -bad`
 WITH_PROGRAM = ("add", "evergreen", "schedule")
 
 
@@ -21,6 +23,9 @@ def main(argv: list[str] | None = None) -> int:
     if "--" in given:  # what follows is a command's own argv: argparse must not read it
         cut = given.index("--")
         given, program = given[:cut], given[cut + 1 :]
+    if "tag" in given:  # behind it -bad takes a tag away: argparse must not read it as an option
+        cut = given.index("tag")
+        given = given[:cut] + [" " + word if TAKES_AWAY.fullmatch(word) else word for word in given[cut:]]
     told = parser().parse_args(given)
     told.program = program
     told.said = list(sys.argv[1:] if argv is None else argv)
@@ -36,6 +41,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"jobctl: {refusal}", file=sys.stderr)
     except sqlite3.OperationalError as error:
         print(f"jobctl: the queue can't be written ({error}): nothing was changed. Is the disk full?", file=sys.stderr)
+    except sqlite3.DatabaseError as error:
+        if type(error) is not sqlite3.DatabaseError:  # a law of the schema broken: our mistake
+            raise
+        print(f"jobctl: the queue is damaged ({error}): restart jobd, it goes on from a backup", file=sys.stderr)
     except OverflowError as error:
         print(f"jobctl: one of the numbers is too large ({error}): nothing was changed", file=sys.stderr)
     except BrokenPipeError:  # `jobctl logs | head`
@@ -58,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
         one.set_defaults(act=act)
         return one
 
-    for group in (adding, standing, looking, idle, changing, fitting, house):
+    for group in (adding, standing, looking, idle, changing, editing, fitting, house):
         group.register(command)
     return top
 

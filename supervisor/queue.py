@@ -28,6 +28,7 @@ from supervisor.errors import Refused, StaleAttempt
 
 STATES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
 OVER = ("succeeded", "failed", "cancelled")
+EDITABLE = ("queued", "paused", "failed", "cancelled")
 LANES = ("gpu", "cpu")
 MAX_FAILURES = 3
 MAX_LOSSES = 3  # attempts in a row that took the machine down: then the job is held
@@ -472,6 +473,14 @@ def set_args(db: sqlite3.Connection, job_id: int, args: Mapping[str, Any], *, no
         _log(db, job_id, job.attempt, "edited", at=now)
 
 
+def set_memo(db: sqlite3.Connection, job_id: int, text: str, *, now: float) -> None:
+    """Its user's own words, of any state."""
+    with transaction(db):
+        job = get(db, job_id)
+        db.execute("update job set memo = ? where id = ?", (text, job_id))
+        _log(db, job_id, job.attempt, "memo", text, at=now)
+
+
 # ── looking ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -500,7 +509,8 @@ def wishes(db: sqlite3.Connection) -> dict[int, str]:
 def next_due_at(db: sqlite3.Connection, *, now: float) -> float | None:
     """When the next job that waits only for its time comes due. None if there is none."""
     row = db.execute(
-        "select available_at as at from job where state = 'queued' and blockers = 0 and available_at > ?"
+        "select available_at as at from job indexed by job_later"
+        " where state = 'queued' and blockers = 0 and available_at > ?"
         " order by available_at limit 1",
         (now,),
     ).fetchone()

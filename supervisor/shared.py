@@ -1,6 +1,5 @@
 """Long texts that many jobs have in common, kept once: an environment, an origin. A million jobs hold one each."""
 
-import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
@@ -9,6 +8,8 @@ from typing import Any
 
 def keep(db: sqlite3.Connection, value: Mapping[str, Any]) -> int:
     """Its row; the same value again has the same row. Call it inside the transaction that refers to it."""
+    import hashlib
+
     text = json.dumps(value, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()
     db.execute("insert or ignore into shared (digest, text) values (?, ?)", (digest, text))

@@ -1,48 +1,94 @@
 """Jobs as a person sees them: why one waits, how far one is, in text that can't harm a terminal."""
 
 import fcntl
+import json
 import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from supervisor import queue
+from supervisor.forecast import Expected
 from supervisor.home import Home
 from supervisor.queue import Job
 
 BAR = "█"
 BAR_REST = "░"
 NARROW = 100  # columns; below, lines show less
+NARROW_NAME = 18
+WIDE_ONLY = (2, 4)  # KIND and PRIO
+WEEK_S = 6 * 86400.0
+HIDDEN = "(hidden)"
+SECRET_WORDS = {"token", "secret", "password", "passwd", "key", "apikey", "credential", "credentials", "auth"}
 SECRET = re.compile(r"TOKEN|SECRET|PASSW|KEY|CREDENTIAL|AUTH", re.IGNORECASE)
 
 
-def as_dict(db: sqlite3.Connection, job: Job, home: Home, *, now: float) -> dict[str, Any]:
-    """A job as `show --json` prints it."""
+def as_dict(
+    db: sqlite3.Connection, job: Job, home: Home, *, now: float, expected: Expected | None = None
+) -> dict[str, Any]:
+    """A job as `show --json` prints it. expected: when it will start and end, where that is known."""
+    soon = expected or Expected()
     after = [row["needs_id"] for row in db.execute("select needs_id from need where job_id = ?", (job.id,))]
     return {
         "id": job.id, "kind": job.kind, "name": job.name, "args": redacted(job.args), "priority": job.priority,
         "lane": job.lane, "preemptible": job.preemptible, "state": job.state, "wish": job.wish,
-        "waiting_for": waiting_for(db, job, home, now=now), "attempt": job.attempt, "failures": job.failures,
-        "max_failures": job.max_failures, "after": after, "key": job.key, "parent": job.parent_id,
+        "waiting_for": waiting_for(db, job, home, now=now, before=soon.before),
+        "attempt": job.attempt, "failures": job.failures, "max_failures": job.max_failures, "after": after, "key": job.key, "parent": job.parent_id,
         "created_at": job.created_at, "available_at": job.available_at, "started_at": job.started_at,
-        "finished_at": job.finished_at, "eta_at": job.eta_at,
+        "finished_at": job.finished_at, "eta_at": job.eta_at, "ran_s": job.ran_s,
+        "expected": {"starts_at": soon.starts_at, "ends_at": soon.ends_at, "before": soon.before},
         "progress": {"done": job.done, "total": job.total, "unit": job.unit, "metrics": job.metrics},
         "note": job.note, "error": job.error,
     }  # fmt: skip
 
 
 def redacted(args: dict[str, Any]) -> dict[str, Any]:
-    """Args without the values of environment variables that sound secret."""
-    if not isinstance(args.get("env"), dict):
-        return args
-    return args | {"env": {name: "(hidden)" if SECRET.search(name) else v for name, v in args["env"].items()}}
+    """Args without the values of environment variables and options that sound secret."""
+    found = dict(args)
+    if isinstance(args.get("env"), dict):
+        found["env"] = {name: HIDDEN if SECRET.search(name) else value for name, value in args["env"].items()}
+    if isinstance(args.get("argv"), list):
+        found["argv"] = hide_words(args["argv"])
+    return found
 
 
-def waiting_for(db: sqlite3.Connection, job: Job, home: Home, *, now: float) -> str | None:
-    """Why a job does not run, and what would help; None when it runs or is over."""
+def hide_words(words: Sequence[str]) -> list[str]:
+    """A command line without what follows --token, --api-key=, HF_TOKEN= and the like."""
+    shown: list[str] = []
+    for word in map(str, words):
+        name, equals, _ = word.partition("=")
+        told = shown[-1] if shown else ""
+        if equals and _is_secret(name):
+            shown.append(f"{name}={HIDDEN}")
+        elif told.startswith("-") and "=" not in told and _is_secret(told) and not word.startswith("-"):
+            shown.append(HIDDEN)
+        else:
+            shown.append(word)
+    return shown
+
+
+def shown_origin(origin: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a job came from, without secrets."""
+    return dict(origin) | ({"said": hide_words(origin["said"])} if "said" in origin else {})
+
+
+def code_lines(code: Mapping[str, str]) -> list[str]:
+    """The checkout a job was added from, in words."""
+    if not code:
+        return []
+    tree = {"": "clean", None: "not known"}.get(code.get("changes"), f"uncommitted changes {code.get('changes')}")
+    return [f"{code['folder']} at {code['commit']}, {tree}"]
+
+
+def _is_secret(name: str) -> bool:
+    return not SECRET_WORDS.isdisjoint(re.split(r"[-_]", name.lower()))
+
+
+def waiting_for(db: sqlite3.Connection, job: Job, home: Home, *, now: float, before: int | None = None) -> str | None:
+    """Why a job does not run, and what would help; None when it runs or is over. before: how many come first."""
     if job.state == "paused":
         return job.note or f"you: `jobctl resume {job.id}`"
     if job.state != "queued":
@@ -61,10 +107,23 @@ def waiting_for(db: sqlite3.Connection, job: Job, home: Home, *, now: float) -> 
     if job.available_at > now:
         what = f"another try after failure {job.failures}" if job.failures else "its time"
         return f"{what}, in {duration(job.available_at - now)}"
+    if low := queue.meta(db, "disk_low"):
+        return f"room on the disk: {low}"
     if job.lane == "gpu" and (closed := queue.meta(db, "lane_closed")):
         return f"the GPU lane, closed: {closed}"
+    if job.lane == "gpu" and (short := _short_of_vram(db, job)):
+        return short
     row = db.execute("select id from job where state = 'running' and lane = ? limit 1", (job.lane,)).fetchone()
-    return f"the {job.lane} lane, held by job {row['id']}" if row else "its turn"
+    if row is None and job.lane == "gpu" and (reason := queue.meta(db, "lane_waits")):
+        return reason
+    first = f", {before} more before it" if before else ""
+    return f"the {job.lane} lane, held by job {row['id']}{first}" if row else f"its turn{first}"
+
+
+def _short_of_vram(db: sqlite3.Connection, job: Job) -> str | None:
+    """What it needs of the card while strangers hold it; None when that is not what it waits for."""
+    short: dict[str, str] = json.loads(queue.meta(db, "vram_short") or "{}")
+    return short.get(str(job.id))
 
 
 def _need(job: Job) -> str:
@@ -89,18 +148,27 @@ def serving(home: Home) -> bool:
 
 
 def table(
-    db: sqlite3.Connection, found: Iterable[Job], home: Home, *, now: float, width: int | None = None
+    db: sqlite3.Connection,
+    found: Iterable[Job],
+    home: Home,
+    *,
+    now: float,
+    width: int | None = None,
+    expected: Mapping[int, Expected] | None = None,
 ) -> list[str]:
-    """Jobs as aligned lines, a heading first. width: the last column is cut to it; a narrow one has no KIND."""
-    rows = [("ID", "STATE", "KIND", "NAME", "PRIO", "PROGRESS", "ETA", "WHY / RESULT")]
+    """Jobs as aligned lines, a heading first. width: the last column is cut to it; a narrow one shows less."""
+    rows = [("ID", "STATE", "KIND", "NAME", "PRIO", "PROGRESS", "WHEN", "WHY / RESULT")]
     narrow = width is not None and width < NARROW
     for job in found:
-        why = job.error if job.state == "failed" else waiting_for(db, job, home, now=now) or job.note or ""
+        soon = (expected or {}).get(job.id, Expected())
+        waits = waiting_for(db, job, home, now=now, before=soon.before)
+        why = job.error if job.state == "failed" else waits or job.note or ""
+        name = cut(job.name, NARROW_NAME) if narrow else job.name if job.name != job.kind else ""
         rows.append((
-            str(job.id), job.state, job.kind, job.name if narrow or job.name != job.kind else "", str(job.priority),
-            progress(job), eta(job, now), why or "",
+            str(job.id), job.state, job.kind, name, str(job.priority),
+            progress(job, short=narrow), when(job, soon, now, short=narrow), why or "",
         ))  # fmt: skip
-    cells = [[safe(cell) for column, cell in enumerate(row) if not (narrow and column == 2)] for row in rows]
+    cells = [[safe(cell) for column, cell in enumerate(row) if not (narrow and column in WIDE_ONLY)] for row in rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]) - 1)]
     lines = ["  ".join([*map(str.ljust, row, widths), row[-1]]).rstrip() for row in cells]
     return [cut(line, width) for line in lines] if width else lines
@@ -111,16 +179,34 @@ def cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(0, width - 1)] + "…"
 
 
-def progress(job: Job) -> str:
+def progress(job: Job, *, short: bool = False) -> str:
     if job.state == "succeeded":
         return "done"
+    if short:
+        return f"{job.done / job.total:.0%}" if job.total else ""
     return f"{job.done:g}/{job.total:g} {job.unit}".rstrip() if job.total else ""
 
 
-def eta(job: Job, now: float) -> str:
-    if job.finished_at and job.started_at:
-        return f"took {duration(job.finished_at - job.started_at)}"
-    return duration(job.eta_at - now) if job.state == "running" and job.eta_at else ""
+def when(job: Job, soon: Expected, now: float, *, short: bool = False) -> str:
+    """When it ended, will end, or will start and end. What has a ~ is expected; nothing: nobody knows."""
+    if job.finished_at:
+        took = f"took {duration(job.ran_s or job.finished_at - job.started_at)}" if job.started_at else ""
+        return took if short or not took else f"{clock(job.finished_at, now)}, {took}"
+    if job.state == "running":
+        ends_at = job.eta_at or soon.ends_at
+        left = "" if short or ends_at is None else f", {duration(ends_at - now)} left"
+        return f"to ~{clock(ends_at, now)}{left}" if ends_at else ""
+    if soon.starts_at is None:
+        return ""
+    return f"~{clock(soon.starts_at, now)} to " + (f"~{clock(soon.ends_at, now)}" if soon.ends_at else "?")
+
+
+def clock(at: float, now: float) -> str:
+    """'14:05' today, 'Sun 14:05' within a week, else '12-31'."""
+    there, here = time.localtime(at), time.localtime(now)
+    if there[:3] == here[:3]:
+        return time.strftime("%H:%M", there)
+    return time.strftime("%a %H:%M" if abs(at - now) < WEEK_S else "%m-%d", there)
 
 
 def bar(share: float, width: int = 20) -> str:

@@ -1,17 +1,21 @@
-"""Moving what is in the queue: pause, resume, cancel, retry, priority, edit."""
+"""Moving what is in the queue: pause, resume, cancel, retry, priority; of named jobs, or of all that a filter finds."""
 
 import argparse
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from supervisor import home as homes
-from supervisor.commands.words import Register, settings
+from supervisor.commands import words
+from supervisor.commands.words import Register, show_json
 from supervisor.errors import Refused
+from supervisor.home import Home
+
+SHOWN = 20  # of those that --dry-run would change
+DONE = {"pause": "paused", "resume": "resumed", "cancel": "cancelled", "retry": "queued again", "priority": "changed"}
 
 
 def on_each(act: str) -> Callable[[argparse.Namespace], None]:
-    """pause, resume, cancel or retry on each id: all of them, or none when one is refused."""
+    """pause, resume, cancel or retry on each id: all of them, or none when one is refused. Or on a filter's jobs."""
 
     def apply(told: argparse.Namespace) -> None:
         from supervisor import queue
@@ -21,49 +25,90 @@ def on_each(act: str) -> Callable[[argparse.Namespace], None]:
         db = home.connect()
         if getattr(told, "all", False):
             queue.set_paused(db, act == "pause")
-        elif not told.ids:
-            raise Refused(f"{act} whom? Give ids" + (" or --all" if act in ("pause", "resume") else ""))
+        elif is_filtered(told, act):
+            return on_filter(told, home, act)
         with transaction(db):
             for job_id in told.ids:
                 getattr(queue, {"retry": "again"}.get(act, act))(db, job_id, now=time.time())
-        home.ring()
+        return home.ring()
 
     return apply
 
 
+def is_filtered(told: argparse.Namespace, act: str) -> bool:
+    """Whether jobs are chosen by a filter, not by ids. Raises Refused for both, and for neither."""
+    from supervisor import filters
+
+    chosen = not filters.read(told, now=0.0).is_empty or getattr(told, "all_failed", False)
+    if chosen and told.ids:
+        raise Refused(f"{act} whom? Either ids or a filter, not both")
+    if told.dry_run and not chosen:
+        raise Refused("--dry-run goes with a filter, such as --state failed")
+    if not chosen and not told.ids:
+        more = {"pause": ", --all", "resume": ", --all", "retry": ", --all-failed"}.get(act, "")
+        raise Refused(f"{act} whom? Give ids{more}, or a filter such as --state or --kind")
+    return bool(chosen)
+
+
+def on_filter(told: argparse.Namespace, home: Home, act: str, priority: int = 0) -> None:
+    """Do it to every job of the filter to which it applies, in one transaction; say how many those were."""
+    from supervisor import bulk, filters
+
+    now = time.time()
+    wanted = filters.Filter(states=("failed",)) if getattr(told, "all_failed", False) else filters.read(told, now=now)
+    if told.dry_run:
+        return show_who(told, home, bulk.who(home.connect(), act, wanted, now=now), f"would be {DONE[act]}")
+    count = bulk.apply(home.connect(), act, wanted, now=now, priority=priority)
+    home.ring()
+    if not show_json(told, {"changed": count}):
+        print(f"{count} {'job' if count == 1 else 'jobs'} {DONE[act]}")
+    return None
+
+
+def show_who(told: argparse.Namespace, home: Home, ids: list[int], what: str) -> None:
+    """What --dry-run prints: the first of them, and how many there are."""
+    import shutil
+
+    from supervisor import queue, view
+
+    if show_json(told, {"would_change": len(ids), "ids": ids}):
+        return
+    db = home.connect()
+    if ids:
+        found = [queue.get(db, job_id) for job_id in ids[:SHOWN]]
+        width = shutil.get_terminal_size((120, 40)).columns
+        print("\n".join(view.table(db, found, home, now=time.time(), width=width)))
+    print(f"{len(ids)} {'job' if len(ids) == 1 else 'jobs'} {what}; nothing was changed")
+
+
 def priority(told: argparse.Namespace) -> None:
     """Higher runs first; a strictly higher one also interrupts what runs, once that has had its slice."""
-    from supervisor import queue
+    from supervisor import filters, queue
     from supervisor.db import transaction
 
     home = homes.find(told.home)
     db = home.connect()
-    *ids, number = told.ids
-    if not ids:
-        raise Refused("priority takes ids and then a number: jobctl priority 12 13 5")
+    *told.ids, number = told.ids
+    if not told.ids and filters.read(told, now=0.0).is_empty:
+        raise Refused("priority takes ids, or a filter, and then a number: jobctl priority 12 13 5")
+    if is_filtered(told, "priority"):
+        return on_filter(told, home, "priority", number)
     with transaction(db):
-        for job_id in ids:
+        for job_id in told.ids:
             queue.set_priority(db, job_id, number, now=time.time())
-    home.ring()
+    return home.ring()
 
 
-def edit(told: argparse.Namespace) -> None:
-    """Change the args of a job that does not run."""
-    import jobs.kind
-    from supervisor import queue
-
-    home = homes.find(told.home)
-    db = home.connect()
-    job = queue.get(db, told.id)
-    args = jobs.kind.parse(job.kind, job.args | settings(told.set), cwd=Path.cwd())
-    jobs.kind.check(job.kind, args, home.path)
-    queue.set_args(db, told.id, jobs.kind.as_given(args), now=time.time())
-    home.ring()
+def add_filter(parser: argparse.ArgumentParser) -> None:
+    """The options that choose jobs instead of ids."""
+    words.filters(parser)
+    parser.add_argument("--dry-run", action="store_true", help="with a filter: show whom it would change")
 
 
 def register(command: Register) -> None:
     one = command("priority", priority, "priority ID.. N: higher runs first")
     one.add_argument("ids", type=int, nargs="+", metavar="ID.. N")
+    add_filter(one)
     for name, text in (
         ("pause", "save, leave, free the VRAM; a queued job just waits"),
         ("resume", "queue what was paused"),
@@ -72,8 +117,8 @@ def register(command: Register) -> None:
     ):
         one = command(name, on_each(name), text)
         one.add_argument("ids", type=int, nargs="*", metavar="ID")
+        add_filter(one)
         if name in ("pause", "resume"):
             one.add_argument("--all", action="store_true", help="the whole queue")
-    one = command("edit", edit, "change the args of a job that does not run")
-    one.add_argument("id", type=int)
-    one.add_argument("--set", action="extend", nargs="+", required=True, metavar="key=value")
+        if name == "retry":
+            one.add_argument("--all-failed", action="store_true", help="everything that failed")

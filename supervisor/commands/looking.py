@@ -2,11 +2,18 @@
 
 import argparse
 import json
+import sqlite3
 import time
+from typing import TYPE_CHECKING, Any
 
 from supervisor import home as homes
+from supervisor.commands import words
 from supervisor.commands.words import Register, positive, show_json
 from supervisor.errors import Refused
+from supervisor.home import Home
+
+if TYPE_CHECKING:
+    from supervisor import forecast
 
 JOBS_SHOWN = 40
 
@@ -15,36 +22,39 @@ def list_jobs(told: argparse.Namespace) -> None:
     """Jobs, newest work first."""
     import shutil
 
-    from supervisor import queue, view
+    from supervisor import filters, view
 
     home = homes.find(told.home)
     db, now = home.connect(), time.time()
-    where, values = ["1"], []
-    for column, wanted in (("state", told.state), ("kind", told.kind)):
-        if wanted:
-            words = wanted.split(",")
-            if column == "state" and (wrong := set(words) - set(queue.STATES)):
-                raise Refused(f"there is no state {wrong.pop()!r}: take {', '.join(queue.STATES)}")
-            where.append(f"{column} in ({','.join('?' * len(words))})")
-            values += words
-    rows = db.execute(
-        f"select * from job where {' and '.join(where)} order by state = 'running' desc,"
-        " coalesce(finished_at, started_at, created_at) desc, id desc limit ?",
-        [*values, told.limit],
-    ).fetchall()
-    found = [queue.Job.from_row(row) for row in rows]
-    if not show_json(told, [view.as_dict(db, job, home, now=now) for job in found] if told.json else None):
+    found = filters.newest(db, filters.read(told, now=now), told.limit)
+    soon = expected(home, db, now)
+    facts = [view.as_dict(db, job, home, now=now, expected=soon.get(job.id)) for job in found if told.json]
+    if not show_json(told, facts):
         width = shutil.get_terminal_size((120, 40)).columns
-        print("\n".join(view.table(db, found, home, now=now, width=width)) if found else "no such job")
+        print("\n".join(view.table(db, found, home, now=now, width=width, expected=soon)) if found else "no such job")
+
+
+def expected(home: Home, db: sqlite3.Connection, now: float) -> dict[int, "forecast.Expected"]:
+    """When jobs will start and end, while somebody serves the queue."""
+    from supervisor import forecast, queue, settings, view
+
+    if not view.serving(home) or queue.is_paused(db):
+        return {}
+    return forecast.expected(db, settings.read(home.path).cpu_slots, now=now)
 
 
 def show(told: argparse.Namespace) -> None:
     """Everything about one job."""
-    from supervisor import queue, view
+    from supervisor import origin, queue, tags, view
 
     home = homes.find(told.home)
-    db = home.connect()
-    facts = view.as_dict(db, queue.get(db, told.id), home, now=time.time())
+    db, now = home.connect(), time.time()
+    job = queue.get(db, told.id)
+    facts = view.as_dict(db, job, home, now=now, expected=expected(home, db, now).get(job.id))
+    facts |= {
+        "tags": tags.of(db, job.id), "memo": job.memo, "origin": view.shown_origin(job.origin),
+        "changed": origin.changed(job.origin) if job.state not in queue.OVER else [],
+    }  # fmt: skip
     events = db.execute("select at, attempt, what, detail from event where job_id = ? order by id", (told.id,))
     facts["events"] = [dict(row) for row in events]
     if show_json(told, facts):
@@ -55,13 +65,38 @@ def show(told: argparse.Namespace) -> None:
             for event in value:
                 detail = f"  {view.safe(event['detail'])}" if event["detail"] else ""
                 print(f"  {view.moment(event['at'])}  attempt {event['attempt']}  {event['what']}{detail}")
-        elif name == "args":
-            shown = {key: item for key, item in value.items() if key != "env"}
-            print(f"{name:12} {view.safe(json.dumps(shown, ensure_ascii=False))}")
-        elif value not in (None, "", []):
-            text = view.moment(value) if name.endswith("_at") else view.safe(str(value))
-            print(f"{name:12} {text}")
+        elif value not in (None, "", [], {}):
+            for line in said_of(name, value, now):
+                print(f"{name:12} {view.safe(line)}".rstrip())
+                name = ""
     print(f"{'log':12} {home.log(told.id)}")
+
+
+def said_of(name: str, value: Any, now: float) -> list[str]:
+    """A fact of `show` as lines."""
+    import shlex
+
+    from supervisor import view
+
+    if name == "args":
+        return [json.dumps({key: item for key, item in value.items() if key != "env"}, ensure_ascii=False)]
+    if name == "origin":
+        files = [f"{path} ({was or 'not there'})" for path, was in value.get("files", {}).items()]
+        said = [shlex.join(value["said"])] if "said" in value else []
+        return [*said, *(f"{key}: {value[key]}" for key in ("cwd", "user") if key in value),
+                *view.code_lines(value.get("code", {})), *files]  # fmt: skip
+    if name == "expected":
+        soon = [f"{what} ~{view.clock(value[key], now)}" for what, key in (("starts", "starts_at"), ("ends", "ends_at"))
+                if value[key]]  # fmt: skip
+        return [", ".join(soon)] if soon else []
+    if name == "progress":
+        metrics = "".join(f"  {key}={number}" for key, number in value["metrics"].items())
+        return [f"{value['done']:g}/{value['total']:g} {value['unit']}{metrics}"] if value["total"] else []
+    if isinstance(value, list):
+        return [str(item) for item in value] if name == "changed" else [", ".join(map(str, value))]
+    if name == "ran_s":
+        return [view.duration(value)]
+    return [view.moment(value) if name.endswith("_at") else str(value)]
 
 
 def logs(told: argparse.Namespace) -> int:
@@ -110,8 +145,7 @@ def doctor(told: argparse.Namespace) -> int:
 
 def register(command: Register) -> None:
     one = command("list", list_jobs, "jobs of all states, newest work first")
-    one.add_argument("--state", help="only these, with commas between")
-    one.add_argument("--kind", help="only these, with commas between")
+    words.filters(one)
     one.add_argument("--limit", type=positive, default=JOBS_SHOWN, metavar="N")
 
     one = command("show", show, "everything about one job")

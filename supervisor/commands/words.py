@@ -53,6 +53,16 @@ def seconds(option: str, text: str) -> float:
     return sum(float(number) * UNITS_S[unit] for number, unit in re.findall(r"([\d.]+)([smhd])", text))
 
 
+def filters(parser: argparse.ArgumentParser) -> None:
+    """The options that choose jobs, the same for every command; supervisor/filters.py reads them."""
+    parser.add_argument("--state", metavar="S,..", help="only these, with commas between")
+    parser.add_argument("--kind", metavar="K,..", help="only these, with commas between")
+    parser.add_argument("--name", metavar="GLOB", help="with * and ?, in quotes")
+    parser.add_argument("--tag", metavar="TAG")
+    parser.add_argument("--since", metavar="1d", help="added, started or ended no longer ago")
+    parser.add_argument("--text", metavar="TEXT", help="in the name, args, memo, note or error")
+
+
 def id_list(text: str) -> list[int]:
     return [int(part) for part in text.split(",") if part]
 

@@ -144,10 +144,10 @@ def test_all_of_them_or_none_when_one_is_refused(tower, act):
 
 
 @pytest.mark.parametrize(
-    ("act", "whom"), [("pause", " or --all"), ("resume", " or --all"), ("cancel", ""), ("retry", "")]
+    ("act", "whom"), [("pause", ", --all"), ("resume", ", --all"), ("cancel", ""), ("retry", ", --all-failed"), ("edit", ""), ("tag", "")]
 )
 def test_nobody_named_is_refused(tower, act, whom):
-    assert f"{act} whom? Give ids{whom}" in refused(tower, act)
+    assert f"{act} whom? Give ids{whom}, or a filter" in refused(tower, act)
 
 
 def test_the_whole_queue_is_paused_and_resumed(tower):
@@ -164,7 +164,7 @@ def test_priority_takes_ids_and_then_a_number(tower):
     assert [tower.job(i).priority for i in ids] == [7, 7]
     tower.ctl("priority", ids[0], -7)
     assert tower.job(ids[0]).priority == -7
-    assert "ids and then a number" in refused(tower, "priority", 7)
+    assert "takes ids, or a filter, and then a number" in refused(tower, "priority", 7)
     assert "there is no job 99" in refused(tower, "priority", ids[0], 99, 1)
     assert "too large" in refused(tower, "priority", ids[0], "9" * 30)
 

@@ -1,0 +1,79 @@
+"""The moves of queue.py for very many jobs at once: a statement each instead of a job each. All or none.
+
+What an act does not apply to is left alone: `cancel` of all that is called nightly-* leaves those that are over. A
+test holds that each gives what queue.py gives, job by job.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from supervisor.db import transaction
+from supervisor.filters import Filter
+
+OPEN = "state in ('queued', 'running', 'paused')"
+AGAIN = (
+    "state = 'queued', finished_at = null, failures = 0, losses = 0, idle_releases = 0, error = null,"
+    " available_at = :now"
+)
+
+
+@dataclass(frozen=True)
+class Move:
+    """Whom an act changes, and how."""
+
+    who: str
+    change: str
+
+
+ACTS = {  # act: (the event in the job's history, its moves)
+    "pause": ("pause asked", (
+        Move("state = 'queued'", "state = 'paused'"), Move("state = 'running' and wish is null", "wish = 'pause'"),
+    )),
+    "resume": ("resumed", (
+        Move("state = 'paused'", "state = 'queued', note = null, losses = 0"),
+        Move("state = 'running' and wish = 'pause'", "wish = null"),
+    )),
+    "cancel": ("cancel asked", (
+        Move("state in ('queued', 'paused')", "state = 'cancelled', finished_at = :now"),
+        Move("state = 'running' and wish is not 'cancel'", "wish = 'cancel'"),
+    )),
+    "retry": ("retried", (
+        Move("state = 'queued' and failures > 0 and available_at > :now", "available_at = :now, failures = 0"),
+        Move("state in ('failed', 'cancelled')", AGAIN),
+    )),
+    "priority": ("priority", (Move(OPEN, "priority = :priority"),)),
+}  # fmt: skip
+
+
+def who(db: sqlite3.Connection, act: str, wanted: Filter, *, now: float) -> list[int]:
+    """The jobs of a filter that an act would change, oldest first."""
+    sql, values = wanted.where()
+    _, moves = ACTS[act]
+    some = " or ".join(move.who.replace(":now", str(float(now))) for move in moves)
+    rows = db.execute(f"select id from job where {sql} and ({some}) order by id", values)
+    return [row["id"] for row in rows]
+
+
+def apply(db: sqlite3.Connection, act: str, wanted: Filter, *, now: float, priority: int = 0) -> int:
+    """Do it to all jobs of a filter to which it applies, in one transaction. How many those were."""
+    what, moves = ACTS[act]
+    values = {"now": now, "priority": priority, "what": what, "detail": str(priority) if act == "priority" else ""}
+    with transaction(db):
+        choose(db, who(db, act, wanted, now=now))
+        count = 0
+        for move in moves:
+            mine = f"id in (select id from chosen) and {move.who}"
+            db.execute(
+                "insert into event (job_id, attempt, at, what, detail)"
+                f" select id, attempt, :now, :what, :detail from job where {mine}", values,
+            )  # fmt: skip
+            count += db.execute(f"update job set {move.change} where {mine}", values).rowcount
+    return count
+
+
+def choose(db: sqlite3.Connection, ids: Sequence[int]) -> None:
+    """Have exactly these ids in the table `chosen`, which this connection alone sees."""
+    db.execute("create temp table if not exists chosen (id integer primary key)")
+    db.execute("delete from chosen")
+    db.executemany("insert into chosen values (?)", [(job_id,) for job_id in ids])
