@@ -17,7 +17,7 @@ from tower import Tower, until
 from supervisor import queue, tree
 from supervisor.errors import Refused
 
-KILLS = int(os.environ.get("NEVERREST_CHAOS_KILLS", "50"))
+KILLS = int(os.environ.get("NEVERREST_CHAOS_KILLS", "100"))
 SEED = int(os.environ.get("NEVERREST_CHAOS_SEED", "0"))
 JOBS = 40
 DEADLINE_S = 120.0 + 2.0 * KILLS
@@ -125,7 +125,7 @@ def test_whoever_is_killed_whenever_every_job_ends_once_and_no_two_overlap(tower
     give_up = time.monotonic() + DEADLINE_S
     while kills.total() < KILLS:
         assert time.monotonic() < give_up, f"only {kills} so far"
-        time.sleep(dice.uniform(0.0, 0.4))
+        time.sleep(dice.uniform(0.0, 0.25))
         if (victim := kill_someone(tower, dice, env)) is not None:
             kills[victim] += 1
         spare_the_wait(tower, ids)

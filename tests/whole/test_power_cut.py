@@ -7,15 +7,17 @@ sectors of what was not; that queue is opened.
 
 import os
 import random
+import signal
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
-from disk import Call, Disk, Trace, with_disk
+from disk import Call, Disk, Trace, library, with_disk
 from tower import until
 
 from supervisor import db as database
+from supervisor import queue, tree
 
 CUTS = int(os.environ.get("NEVERREST_POWER_CUTS", "60"))
 SEED = int(os.environ.get("NEVERREST_FAULTS_SEED", "0"))
@@ -84,3 +86,23 @@ def test_the_test_itself_sees_a_promise_that_is_not_kept(tower, tmp_path):
         except Exception:  # noqa: BLE001 (torn in a way that can't even be opened: seen as well)
             return
     raise AssertionError("twenty power cuts without any sync lost nothing: this test can't see a loss")
+
+
+def test_a_job_under_which_the_machine_goes_down_three_times_is_held_and_the_others_go_on(tower, tmp_path):
+    """Nothing is switched off: everybody is killed, and the next boot has another id."""
+    job, other = tower.sh("sleep 600"), tower.sh("true")
+    for boot in range(4):
+        (tmp_path / f"boot {boot}").write_text(f"boot {boot}\n")
+        tower.start(env=with_disk({"LD_PRELOAD": str(library()), "DISK_BOOT": str(tmp_path / f"boot {boot}")}))
+        if boot < 3:
+            until(lambda: tower.job(job).attempt == boot + 1 and tower.job(job).state == "running", "by itself")  # noqa: B023
+            tower.kill_jobd()
+            for process in tree.marked(f"{tower.home_id}:"):
+                process.kill(signal.SIGKILL)
+            assert queue.meta(tower.db, "boot_id") == f"boot {boot}"
+    tower.until(other, "succeeded")
+    held = tower.job(job)
+    assert (held.state, held.losses, held.attempt, held.failures) == ("paused", 3, 3, 0)
+    assert "the machine went down 3 times under this job without progress" in held.note
+    tower.ctl("resume", job)
+    tower.until(job, "running")
