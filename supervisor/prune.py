@@ -8,14 +8,15 @@ a job that is not over submitted (said again, it must find it). The ledger keeps
 import math
 import shutil
 import sqlite3
+import time
 from collections.abc import Sequence
 
 from supervisor import bulk, shared
 from supervisor.db import transaction
 from supervisor.filters import Filter
 from supervisor.home import Home
+from supervisor.notify import say
 
-OVER = "job.state in ('succeeded', 'failed', 'cancelled')"
 STILL_WANTED = """
     exists (select 1 from need join job as other on other.id = need.job_id
              where need.needs_id = job.id and other.state <> 'succeeded')
@@ -27,7 +28,8 @@ STILL_WANTED = """
 SHRINK_SHARE = 0.25  # of the file free: then it is worth writing it anew
 SHRINK_BYTES = 8 << 20
 DAY_S = 86400.0
-AT_A_TIME = 20  # jobs that jobd forgets in one go
+AT_A_TIME = 5  # jobs that jobd forgets in one go: a checkpoint of some GB takes the file system a while
+EVERY_S = 3600.0
 
 
 def who(
@@ -39,7 +41,7 @@ def who(
     """
     sql, values = wanted.where()
     rows = db.execute(
-        f"select id from job where {OVER} and {sql} and finished_at < ? and not ({STILL_WANTED})"
+        f"select id from job indexed by job_over where {sql} and finished_at < ? and not ({STILL_WANTED})"
         " order by finished_at, id limit ?",
         [*values, math.inf if before is None else before, most],
     )
@@ -97,6 +99,20 @@ def shrink(db: sqlite3.Connection) -> str:
     return f"queue.db gave back {free * size >> 20} MiB"
 
 
+class History:
+    """What jobd keeps of jobs that are over: those of the last keep_days, all when that is 0."""
+
+    def __init__(self, home: Home, db: sqlite3.Connection, keep_days: float) -> None:
+        self.home, self.db, self.keep_days = home, db, keep_days
+        self._look_at = 0.0  # monotonic
+
+    def look(self) -> None:
+        """Forget a few, now and then; go on soon where there are more."""
+        if self.keep_days and time.monotonic() >= self._look_at:
+            more = some(self.home, self.db, keep_days=self.keep_days, now=time.time())
+            self._look_at = time.monotonic() + (0.0 if more else EVERY_S)
+
+
 def some(home: Home, db: sqlite3.Connection, *, keep_days: float, now: float) -> bool:
     """What the setting keep_days lets go of, a little at a time, so that jobd's loop goes on. Whether there is more."""
     if not keep_days:
@@ -104,5 +120,8 @@ def some(home: Home, db: sqlite3.Connection, *, keep_days: float, now: float) ->
     ids = who(db, Filter(), before=now - keep_days * DAY_S, most=AT_A_TIME)
     if ids:
         forget(db, ids)
-    sweep(home, db)
+    try:
+        sweep(home, db)
+    except OSError as error:  # a folder that can't be removed must not hold up the loop; `pruned` keeps it in mind
+        say(f"the folder of a forgotten job can't be removed: {error}")
     return len(ids) == AT_A_TIME

@@ -45,6 +45,7 @@ class Settings:
     reserve_mib: int = 1024  # GPU memory left free beside a job whose need is known, for the desktop
     nvml_deadline_s: float = 10.0  # without an answer for so long, the driver counts as hung
     log_mib: int = 64  # of each job's log, the newest part that is kept
+    keep_days: float = 0.0  # jobs that are over are forgotten after so many days, with their folders; 0: never
     disk_floor_mib: int = 2048  # with less room on the home's disk jobs save and leave, and none starts
     notify: Notify = Notify()
 

@@ -111,6 +111,8 @@ create table pruned (
 create index job_touched on job (state, kind, coalesce(finished_at, started_at, created_at), id);
 -- How long its like took: for the ETA.
 create index job_history on job (kind, name, finished_at) where state = 'succeeded';
+-- What a prune takes first.
+create index job_over on job (finished_at, id) where finished_at is not null;
 create index job_blocked on job (id) where state = 'queued' and blockers > 0;
 -- Who refers to a row that a prune deletes: SQLite looks, and must not read the whole table for it.
 create index job_child on job (parent_id) where parent_id is not null;
