@@ -1,7 +1,8 @@
 """One child: started, told, stopped, killed, and what is left of it swept away.
 
-A kind's child is `python -m jobs`: it may stand by before it is told `go`. A kind with `argv` is another program:
-it is started when it is its turn, with the lane lock already in its hands.
+A kind's child is `python -m jobs`: it may stand by before it is told `go`. A kind with `argv` is another program. It
+begins when it is its turn, with the lane lock already in its hands; to stand by, it is loaded before, and the kernel
+holds it at its first instruction.
 """
 
 import enum
@@ -10,7 +11,9 @@ import fcntl
 import functools
 import json
 import os
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -21,7 +24,7 @@ from typing import Any
 
 import jobs.kind
 from jobs.contract import EXIT_UNFINISHED, MARK, REPORT_FD, Ticket
-from supervisor import notify, tree
+from supervisor import notify, stall, tree
 from supervisor.home import Home
 from supervisor.queue import Job
 
@@ -55,8 +58,12 @@ class Child:
     reports: int  # our end of the report pipe, non-blocking
     is_program: bool
     group: Path | None  # its cgroup
+    lock: int | None = None  # of a program that is held: the descriptor of the lane's lock, which it shares with us
     phase: Phase = Phase.STANDBY
     why: str | None = None  # it was asked to leave: cancel, pause, preempt, drain, queue-paused
+    card: str = "cpu"  # whose memory it has
+    free_mib: int = 0  # of that memory before its `go`
+    outgrew: bool = False  # it was asked to leave because it holds more than its user said
     deadline: float | None = None  # monotonic: when its phase has lasted too long
     status: int | None = None  # how the leader ended: exit code, or minus the signal
     ready: bool = False
@@ -67,6 +74,8 @@ class Child:
     hung_up: bool = False  # nobody holds the other end of the report pipe any more
     untaken: list[dict[str, Any]] = field(default_factory=list)  # follow-up jobs the queue could not be told of yet
     progress: dict[str, Any] | None = None  # the newest, not written to the queue yet
+    watch: stall.Watch = field(default_factory=stall.Watch)
+    stalled: str | None = None  # it was asked to leave because it made no progress, in a sentence
     pace: tuple[float, float] | None = None  # (monotonic, done) of this attempt's first report: for the ETA
 
     @property
@@ -87,9 +96,23 @@ class Child:
             pass
 
     def go(self, device: str) -> None:
-        """It is this child's turn, on this device."""
-        self.tell(json.dumps({"go": {"device": device}}).encode() + b"\n")
+        """It is this child's turn, on this device. Raises LaneHeld when a program can't have the lane's lock."""
+        if self.is_program:
+            if self.lock is not None:
+                lock_now(self.lock)
+            tree.let_go(self.pid)
+            self._close_lock()  # the child's tree holds it now
+        else:
+            self.tell(json.dumps({"go": {"device": device}}).encode() + b"\n")
         self.phase, self.began = Phase.RUNNING, time.monotonic()
+
+    def is_outdated(self) -> bool:
+        """Whether a program that is held is not the one that would be started now: its file or folder was replaced."""
+        try:
+            places = [os.readlink(f"/proc/{self.pid}/{place}") for place in ("exe", "cwd")]
+        except OSError:
+            return self.is_program  # it is gone
+        return self.is_program and any(place.endswith(" (deleted)") for place in places)
 
     def ask_to_leave(self) -> None:
         """SIGTERM: save and leave. A program's whole group hears it: its leader may be a shell that tells nobody."""
@@ -143,8 +166,14 @@ class Child:
                 self.process.stdin.close()
             except BrokenPipeError:
                 pass
+        self._close_lock()
         if self.group is not None:
             tree.remove(self.group)
+
+    def _close_lock(self) -> None:
+        if self.lock is not None:
+            os.close(self.lock)
+            self.lock = None
 
     def _signal(self, signum: int, *, whole_group: bool = False) -> None:
         try:
@@ -165,10 +194,11 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     return report if isinstance(report, dict) and "report" in report else None
 
 
-def start(job: Job, home: Home, home_id: str, cgroups: tree.Cgroups) -> Child:
+def start(job: Job, home: Home, home_id: str, cgroups: tree.Cgroups, *, ahead: bool = False) -> Child:
     """A child for a job. A kind's child stands by; a program is at work at once, and its lane must be free.
 
-    job.attempt is the attempt it will be. Raises LaneHeld, and OSError when it can't be started at all.
+    ahead: it is not its turn yet: a program is loaded and held. job.attempt is the attempt it will be.
+    Raises BadArgs, LaneHeld, and OSError when it can't be started at all or, ahead, when it can't be held.
     """
     workdir = home.workdir(job.id)
     workdir.mkdir(parents=True, exist_ok=True)
@@ -176,14 +206,17 @@ def start(job: Job, home: Home, home_id: str, cgroups: tree.Cgroups) -> Child:
     ticket = Ticket(job.id, job.attempt, job.kind, job.args, str(home.path), str(workdir), str(lock) if lock else None)
     mark = f"{home_id}:{job.id}:{job.attempt}"
     program = _program(job)
+    if program is not None and ahead:
+        _require_plain(program)
     # a standby that was dropped had a cgroup of the same attempt: hence the time
     group = cgroups.make(f"neverrest-{home_id}-{job.id}-{job.attempt}-{time.monotonic_ns()}")
     reports, report_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     os.set_blocking(report_end, True)
-    passed, lock_fd = [report_end], None
+    passed: list[int] = [report_end]
+    lock_fd, kept_fd = None, None
     try:
         if program is not None and lock is not None:
-            lock_fd = take_lock(lock)
+            lock_fd = open_lock(lock) if ahead else take_lock(lock)
             passed.append(lock_fd)
         env = dict(os.environ if program is None else program.env)
         env |= {MARK: mark, REPORT_FD: str(report_end), "NEVERREST_WORKDIR": str(workdir)}
@@ -199,8 +232,13 @@ def start(job: Job, home: Home, home_id: str, cgroups: tree.Cgroups) -> Child:
                 stderr=log,
                 pass_fds=passed,
                 start_new_session=True,
-                preexec_fn=functools.partial(_before_exec, group, os.getpid() if program else None, job.attempt),
+                preexec_fn=functools.partial(
+                    _before_exec, group, os.getpid() if program else None, None if ahead else job.attempt
+                ),
             )
+        if program is not None and ahead:
+            _hold(process)
+            kept_fd, lock_fd = lock_fd, None
     except BaseException:
         os.close(reports)
         if group is not None:
@@ -210,27 +248,63 @@ def start(job: Job, home: Home, home_id: str, cgroups: tree.Cgroups) -> Child:
         os.close(report_end)
         if lock_fd is not None:
             os.close(lock_fd)  # the child's tree holds it now
-    child = Child(job, ticket, mark, process, reports, program is not None, group)
+    child = Child(job, ticket, mark, process, reports, program is not None, group, kept_fd)
     if program is None:
         child.tell(ticket.to_line())
-    else:
+    elif not ahead:
         child.phase = Phase.RUNNING
     return child
 
 
+def _hold(process: "subprocess.Popen[bytes]") -> None:
+    try:
+        tree.hold(process.pid)
+    except OSError:
+        process.kill()
+        process.wait()
+        raise
+
+
+def _require_plain(program: "jobs.kind.Program") -> None:
+    """Who is held by another process gets no rights by its file's mode: a program that needs them starts cold."""
+    name = program.argv[0]
+    path = shutil.which(os.path.join(program.cwd, name) if os.sep in name else name, path=program.env.get("PATH"))
+    if path is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+    if os.stat(path).st_mode & (stat.S_ISUID | stat.S_ISGID) or "security.capability" in os.listxattr(path):
+        raise PermissionError(errno.EPERM, "it has rights of its own", path)
+
+
 def take_lock(lock: Path) -> int:
     """The lane lock, held, as an inheritable descriptor. Raises LaneHeld."""
-    lock.parent.mkdir(exist_ok=True)
-    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+    descriptor = open_lock(lock)
+    try:
+        lock_now(descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def open_lock(lock: Path) -> int:
+    """The lane lock's file as an inheritable descriptor, not locked yet."""
+    try:
+        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+    except FileNotFoundError:
+        lock.parent.mkdir(exist_ok=True)
+        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+    os.set_inheritable(descriptor, True)
+    return descriptor
+
+
+def lock_now(descriptor: int) -> None:
+    """Lock it for all who share the descriptor: for us, and for the child that inherited it. Raises LaneHeld."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        os.close(descriptor)
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            raise LaneHeld(str(lock)) from error
+            raise LaneHeld("the lane's lock is held") from error
         raise
-    os.set_inheritable(descriptor, True)
-    return descriptor
 
 
 def _program(job: Job) -> "jobs.kind.Program | None":
@@ -246,9 +320,9 @@ def attempt_mark(attempt: int, pid: int) -> bytes:
     return f"── attempt {attempt} · {time.strftime('%Y-%m-%d %H:%M:%S %z')} · pid {pid} ──\n".encode()
 
 
-def _before_exec(group: Path | None, supervisor_pid: int | None, attempt: int) -> None:
+def _before_exec(group: Path | None, supervisor_pid: int | None, attempt: int | None) -> None:
     """In the child, before exec: into its cgroup. A program also hears of the supervisor's death this way, and its
-    log is marked before it can print."""
+    log is marked before it can print; one that is started ahead (attempt is None) stops after exec instead."""
     if group is not None:
         tree.join(group)
     if supervisor_pid is not None:
@@ -257,6 +331,9 @@ def _before_exec(group: Path | None, supervisor_pid: int | None, attempt: int) -
             tree.die_with_parent(signal.SIGTERM)
         if os.getppid() != supervisor_pid:  # it died before we asked to be told
             os._exit(EXIT_UNFINISHED)
+        if attempt is None:
+            tree.ask_to_be_held()
+            return
         try:
             os.write(1, attempt_mark(attempt, os.getpid()))
         except OSError:

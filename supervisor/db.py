@@ -15,6 +15,7 @@ from supervisor.errors import Refused
 
 VERSION = 2
 BUSY_TIMEOUT_S = 10.0
+LOG_PAGES = 256  # of the write-ahead log, before jobd brings it into the database
 
 
 def connect(path: Path, *, durable: bool = True) -> sqlite3.Connection:
@@ -132,6 +133,23 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
     except BaseException:
         db.rollback()  # nothing to do when SQLite rolled back by itself, as it does on a full disk
         raise
+
+
+def make_room(db: sqlite3.Connection, soft_db: sqlite3.Connection) -> None:
+    """Let the write-ahead log have its full length before it is needed, and leave checkpoints to soft_db's commits.
+
+    A commit that makes a file longer waits for the file system's journal, and for whatever else is in it: that would
+    fall between two jobs. The log starts at its beginning after each checkpoint, so that once is enough.
+    """
+    db.execute("pragma wal_autocheckpoint = 0")
+    soft_db.execute(f"pragma wal_autocheckpoint = {LOG_PAGES}")
+    page_bytes = db.execute("pragma page_size").fetchone()[0]
+    db.execute("drop table if exists ballast")  # of one who died right here
+    with transaction(db):
+        db.execute("create table ballast (weight blob) strict")
+        db.execute("insert into ballast values (zeroblob(?))", (LOG_PAGES * page_bytes,))
+    db.execute("drop table ballast")
+    db.execute("pragma wal_checkpoint(restart)")
 
 
 def _version(path: Path) -> int:

@@ -8,6 +8,7 @@ Four handles, because each alone misses some escape (measured, docs/decisions/00
 """
 
 import ctypes
+import errno
 import os
 import signal
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from pathlib import Path
 from jobs.contract import MARK
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+MADV_POPULATE_WRITE = 23  # a kernel before 5.14 says no, and nothing is lost but time
+PTRACE_TRACEME, PTRACE_DETACH, PTRACE_SETOPTIONS, PTRACE_O_EXITKILL = 0, 17, 0x4200, 1 << 20
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -55,6 +58,67 @@ def die_with_parent(signum: int) -> None:
     _libc.prctl(PR_SET_PDEATHSIG, signum, 0, 0, 0)
 
 
+# ── a program that is loaded, and has not begun ───────────────────────────────────────────────────────────────────
+
+
+def ask_to_be_held() -> None:
+    """In a child, before exec: the kernel stops it behind the exec, before the program's first instruction."""
+    _ptrace(PTRACE_TRACEME, 0, 0)
+
+
+def hold(pid: int) -> None:
+    """Wait until a child that asked for it is held there. It dies with us from now on. Raises OSError when it can't."""
+    _, status = os.waitpid(pid, 0)
+    if not os.WIFSTOPPED(status):
+        raise ProcessLookupError(errno.ESRCH, "it ended before it could be held")
+    _ptrace(PTRACE_SETOPTIONS, pid, PTRACE_O_EXITKILL)
+
+
+def let_go(pid: int) -> None:
+    """Its turn: it begins. One that has been killed meanwhile is noticed by its end."""
+    try:
+        _ptrace(PTRACE_DETACH, pid, 0)
+    except ProcessLookupError:
+        pass
+
+
+def can_hold() -> bool:
+    """Whether this machine lets us hold a child: some sandboxes forbid it."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            ask_to_be_held()
+            os.kill(os.getpid(), signal.SIGSTOP)
+        finally:
+            os._exit(1)
+    try:
+        hold(pid)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    except OSError:
+        return False
+    return True
+
+
+def _ptrace(request: int, pid: int, data: int) -> None:
+    if _libc.ptrace(ctypes.c_long(request), ctypes.c_long(pid), None, ctypes.c_void_p(data)) == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, f"ptrace: {os.strerror(number)}")
+
+
+def take_memory_back() -> None:
+    """A fork left our pages shared and read-only: make them ours again now, not one by one when time counts."""
+    with open("/proc/self/maps") as file:
+        for line in file:
+            place, mode, _, _, inode, *_ = line.split()
+            if mode == "rw-p" and inode == "0":
+                begin, end = (int(part, 16) for part in place.split("-"))
+                _libc.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), MADV_POPULATE_WRITE)
+
+
+# ── who lives ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
 def read(pid: int) -> Process | None:
     """A living process (not a zombie), or None."""
     try:
@@ -76,11 +140,26 @@ def everyone() -> Iterator[Process]:
 def adopted(known: set[int]) -> list[Process]:
     """Our children that we did not start: orphans of a child's tree, by the subreaper. known: the pids we started."""
     try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return []  # no children at all: the usual case between two jobs, and the cheapest question there is
-    me = os.getpid()
-    return [process for process in everyone() if process.parent == me and process.pid not in known]
+        pids = _children()
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        me = os.getpid()
+        return [process for process in everyone() if process.parent == me and process.pid not in known]
+    return [process for pid in pids if pid not in known and (process := read(pid))]
+
+
+def _children() -> list[int]:
+    """The pids of our children, as the kernel lists them for the main thread, which orphans come to.
+
+    It may pass one over while another one leaves the list. Of ours none can: they leave when we reap them, not now.
+    """
+    descriptor = os.open("/proc/thread-self/children", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        text = b""
+        while piece := os.read(descriptor, 1 << 16):
+            text += piece
+    finally:
+        os.close(descriptor)
+    return [int(pid) for pid in text.split()]
 
 
 def marked(mark: str) -> list[Process]:
@@ -195,6 +274,8 @@ def join(group: Path) -> bool:
 
 def members(group: Path) -> list[Process]:
     """The living processes in a cgroup and those below it."""
+    if _is_empty(group):
+        return []
     found = []
     for folder in _with_those_below(group):
         try:
@@ -203,6 +284,14 @@ def members(group: Path) -> list[Process]:
             continue  # it has just been removed
         found += [process for pid in pids if (process := read(int(pid)))]
     return found
+
+
+def _is_empty(group: Path) -> bool:
+    """Whether the kernel says that nothing lives in it or below it: one read where a walk would take many."""
+    try:
+        return b"populated 0" in (group / "cgroup.events").read_bytes()
+    except OSError:
+        return False
 
 
 def remove(group: Path) -> None:
