@@ -251,14 +251,8 @@ def notice_week(db: sqlite3.Connection, *, now: float) -> None:
     with transaction(db):
         shares = ledger.shares(db, since=now - WEEK_S, until=now) if due is not None else []
         if shares:
-            add(db, "weekly", f"the last 7 days of the GPU lane: {week_line(shares)}", now=now)
+            add(db, "weekly", f"the last 7 days of the GPU lane: {ledger.summary(shares)}", now=now)
         queue.set_meta(db, "weekly_at", str(next_monday(now)))
-
-
-def week_line(shares: list[ledger.Share]) -> str:
-    from supervisor import report
-
-    return ", ".join(report.time_line(shares))
 
 
 def next_monday(now: float) -> float:
