@@ -10,6 +10,7 @@ import os
 import selectors
 import signal
 import sqlite3
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,20 +19,39 @@ from typing import Any
 
 from jobs.contract import BadArgs
 from supervisor import child as children
+from supervisor import (
+    damage,
+    ledger,
+    notify,
+    queue,
+    recovery,
+    settings,
+    space,
+    stall,
+    standby,
+    standing,
+    tree,
+    verdict,
+)
 from supervisor import db as database
 from supervisor import home as homes
-from supervisor import ledger, notify, queue, recovery, settings, standby, tree, verdict
+from supervisor.backup import Backups
 from supervisor.child import Child, Phase
 from supervisor.errors import Refused, StaleAttempt
 from supervisor.home import Home
 from supervisor.lane import Lane
+from supervisor.local_socket import LocalSocket
+from supervisor.notices import Outbox
 from supervisor.notify import say
+from supervisor.prune import History
 from supervisor.queue import Job
+from supervisor.space import Space
 
 TICK_S = 2.0  # the safety net under the events: a lost doorbell costs this much, never a night
 PROGRESS_EVERY_S = 1.0  # how often a child's progress goes to the queue
 SEEN_EVERY_S = 10.0  # how often the ledger learns that we live
 SWEEP_EVERY_S = 0.02
+LOOK_AFTER_EVERY_S = 1.0  # how often the house is looked after: the disk, the logs, the notices
 TROUBLE_WAIT_S = 1.0  # after the queue could not be written (a full disk): until the next try
 OUT_OF_ROOM = {  # why a child can't be started that is no fault of the job's
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE,
@@ -45,6 +65,7 @@ class Event(Enum):
     EXIT = "exit"  # its leader ended
     LEAVE = "leave"  # somebody wants it gone; child.why says who
     LATE = "late"  # its deadline has passed
+    STALLED = "stalled"  # it makes no progress any more
 
 
 class Daemon:
@@ -56,26 +77,40 @@ class Daemon:
         self.soft_db = database.connect(home.queue_db, durable=False)  # progress: a power cut may take the last second
         self.home_id = queue.meta(self.db, "home_id") or ""
         self.cgroups = tree.Cgroups(options.cgroups)
+        self.can_hold = options.standby and tree.can_hold()
         self.selector = selectors.DefaultSelector()
         self.children: list[Child] = []
         self.ended: list[Child] = []  # swept clean, not settled yet
+        self.swept: list[Child] = []  # their pipes and cgroups can wait until the next one has its `go`
         self.claimed: list[Job] = []  # the queue says that they run; not started yet
         self.draining = False
-        self.lane = Lane(home, self.home_id, options)
+        self.lane = Lane(home, self.home_id, options, self.selector)
+        self.space = Space(home, options)
+        self.outbox = Outbox(self.db, home, options)
+        self.backups = Backups(self.db, home)
+        self.history = History(home, self.db, options.keep_days)
+        self.socket = LocalSocket(home, self.db, self.selector)
         self.rest_until = 0.0  # monotonic: the machine has no room for another process
         self.spoilt_standby: tuple[int, int] | None = None  # (job, attempt) whose standby died: it starts cold
-        self.gpu_free_at = time.time()  # when the last one on the GPU ended
-        self.due = {"turn": 0.0, "tick": 0.0, "seen": 0.0, "progress": 0.0}  # monotonic times
+        self.account = ledger.Account(self.soft_db)
+        self.booked: Child | None = None  # who has the GPU, as the ledger knows it
+        self.gpu_free_at = self.account.now()  # when the last one on the GPU ended
+        self.seen_version = -1  # of queue.db, when we last looked who must leave
+        self.due = {"turn": 0.0, "tick": 0.0, "seen": 0.0, "progress": 0.0, "house": 0.0}  # monotonic times
 
     # ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def run(self) -> None:
         """Serve until told to drain, or until the queue is empty when asked so, and the last child is gone."""
         self._listen()
-        self.lane.find_device()
+        self.socket.open()
+        self.lane.card.find()
         notify.systemd("READY=1")
         recovery.recover(self.db, self.home, self.home_id, self.options, self.cgroups, lambda: self.draining)
-        ledger.recover(self.db, now=time.time())
+        self.lane.expect_back(self.db)
+        self.account.recover()
+        database.make_room(self.db, self.soft_db)
+        standing.reset_clock(self.db, now=time.time())
         while self._serves():
             try:
                 for child, event in self._events():
@@ -85,7 +120,9 @@ class Daemon:
                 time.sleep(TROUBLE_WAIT_S)
             self._turn_if_due()
         notify.systemd("STOPPING=1")
-        ledger.enter(self.db, "down", now=time.time())
+        self.socket.close()
+        self.outbox.leave()
+        self.account.enter(ledger.Entry("down", why="stopped"))
 
     def _serves(self) -> bool:
         if self.children or self.ended or self.claimed:
@@ -108,14 +145,20 @@ class Daemon:
         for key, _ in self.selector.select(self._wait_s()):
             if isinstance(key.data, Child):
                 yield key.data, Event.REPORT
-            else:
+            elif callable(key.data):  # of the local socket
+                key.data()
+            elif key.data is not self.lane.card:  # whose answer `look` takes
                 self._drain_pipe(key.fd)
                 self.due["turn"] = 0.0
+        if self.lane.look():
+            self.due["turn"] = 0.0
         yield from self._exits()
         now = time.monotonic()
         for child in list(self.children):
             if child.deadline is not None and now >= child.deadline:
                 yield child, Event.LATE
+            if child.phase is Phase.RUNNING and now >= child.watch.due_at:
+                yield child, Event.STALLED
         yield from self._unwanted()
 
     def _exits(self) -> Iterator[tuple[Child, Event]]:
@@ -127,7 +170,7 @@ class Daemon:
                 return
             if pid == 0:
                 return
-            for child in list(self.children):
+            for child in [] if os.WIFSTOPPED(status) else list(self.children):
                 if child.pid == pid and child.status is None:
                     child.status = child.process.returncode = os.waitstatus_to_exitcode(status)
                     yield child, Event.EXIT
@@ -135,7 +178,7 @@ class Daemon:
     def _unwanted(self) -> Iterator[tuple[Child, Event]]:
         """Who must leave: asked by its user, by a higher priority, by a paused queue, by our own end."""
         busy = [child for child in self.children if child.phase is Phase.RUNNING]
-        if not busy and not self.draining:
+        if not (self.draining or (busy and self._queue_may_have_changed())):
             return
         wishes = queue.wishes(self.db)
         paused = queue.is_paused(self.db)
@@ -146,16 +189,24 @@ class Daemon:
                 child.why = wishes[child.job.id]
             elif paused:
                 child.why = "the queue is paused"
+            elif self.space.low:
+                child.why = space.WHY
             elif child.phase is Phase.RUNNING and self._is_preempted(child):
                 child.why = "a higher priority needs the GPU"
             if child.why is not None and child.phase in (Phase.RUNNING, Phase.STANDBY):
                 yield child, Event.LEAVE
 
+    def _queue_may_have_changed(self) -> bool:
+        """Whether somebody else wrote to it, or a turn is due. A job that reports often must not cost a look each."""
+        version = self.db.execute("pragma data_version").fetchone()[0]
+        changed, self.seen_version = version != self.seen_version, version
+        return changed or time.monotonic() >= min(self.due["turn"], self.due["tick"])
+
     def _is_preempted(self, child: Child) -> bool:
         if child.job.lane != "gpu" or not child.job.preemptible:
             return False
-        first = queue.peek(self.db, "gpu", now=time.time())
-        if first is None or first.priority <= queue.get(self.db, child.job.id).priority:
+        first = self.lane.first(self.db, now=time.time(), freed=True)
+        if first is None or not self.lane.has_precedence(first, queue.get(self.db, child.job.id)):
             return False
         slice_ends = child.began + self.options.min_slice_s
         self.due["turn"] = min(self.due["turn"], slice_ends)
@@ -168,12 +219,16 @@ class Daemon:
 
     def note(self, child: Child) -> Phase:
         """Take in what it says. Progress waits for the next second; a follow-up job goes into the queue at once."""
+        was_preparing = child.pace is None
         for report in child.read_reports():
             if child.untaken and report["report"] == "submit":
                 child.untaken.append(report)  # behind the one it may come after
             else:
                 self._take(child, report)
-            self.due["turn"] = min(self.due["turn"], time.monotonic() + PROGRESS_EVERY_S)
+            soon_s = 0.0 if report["report"] == "submit" else PROGRESS_EVERY_S
+            self.due["turn"] = min(self.due["turn"], time.monotonic() + soon_s)
+        if was_preparing and child.pace is not None:
+            self.due["turn"] = 0.0  # for the ledger
         if child.hung_up:
             self._unlisten(child)
         return child.phase
@@ -200,10 +255,17 @@ class Daemon:
 
     def stop(self, child: Child) -> Phase:
         """Save and leave: it has grace_s."""
+        self.due["turn"] = 0.0  # for the ledger
         child.ask_to_leave()
         child.deadline = time.monotonic() + self.options.grace_s
         child.kill_others_at = child.deadline if child.is_program else 0.0
         return Phase.STOPPING
+
+    def stop_stalled(self, child: Child) -> Phase:
+        """It may be stuck, or stopped: it has grace_s all the same."""
+        child.stalled = f"stalled: no progress for {time.monotonic() - child.watch.since:.0f} s"
+        say(f"job {child.job.id} {child.stalled}")
+        return self.stop(child)
 
     def kill(self, child: Child) -> Phase:
         say(f"job {child.job.id} did not leave within {self.options.grace_s:.0f} s: killed")
@@ -224,7 +286,7 @@ class Daemon:
     def end(self, child: Child) -> Phase:
         """The leader is gone. What it said last still counts; then its tree is swept."""
         if child.job.lane == "gpu" and child.claimed:
-            self.gpu_free_at = time.time()
+            self.gpu_free_at = self.account.now()
         if self.draining:  # who told us may have told it too: it is not to blame
             child.why = child.why or "the supervisor stops"
         self.note(child)
@@ -250,11 +312,11 @@ class Daemon:
         return Phase.SWEEPING
 
     def _finish(self, child: Child) -> None:
-        self._unlisten(child)
-        child.close()
+        self.swept.append(child)
         self.children.remove(child)
         if child.claimed:
             self.ended.append(child)
+            self.lane.take_back(child)
         elif child.why is None:
             self.spoilt_standby = (child.job.id, child.ticket.attempt)
         self.lane.stuck.pop(child, None)
@@ -272,30 +334,32 @@ class Daemon:
             while self.claimed:  # one that is claimed and can't be launched nor given back stays in the list
                 self._launch(self.claimed[0])
                 del self.claimed[0]
+                os.sched_yield()  # it goes first
+            self._book()
             self._arrange_standby()
-            self.lane.look_again()
             self._write_down()
+            self._look_after()
         except sqlite3.OperationalError as error:
             self._have_trouble(error)
+        self._clear_away()
         notify.systemd("WATCHDOG=1")  # from the loop itself: a loop that hangs must look dead
 
     def _turn(self) -> None:
         """Settle and claim. Who is claimed is launched once the commit is on the disk."""
         self._take_what_waits()
         now = time.time()
+        standing.fire(self.db, now=now)
         claimed: list[Job] = []
         free = {lane: self._free_slots(lane) for lane in queue.LANES}
         if not self.ended and not any(free[lane] and self._has_work(lane, now) for lane in queue.LANES):
-            self._book(None, now)
             return
         with database.transaction(self.db):
             for child in self.ended:
                 self._settle(child, now)
             for lane in queue.LANES:
                 for _ in range(free[lane] if self._has_work(lane, now) else 0):
-                    if job := queue.claim(self.db, lane, now=now):
+                    if job := self._claim(lane, now) or self._claim_evergreen(lane, now):
                         claimed.append(job)
-            self._book(next((job for job in claimed if job.lane == "gpu"), None), now)
         self.ended.clear()
         self.claimed += claimed
 
@@ -310,59 +374,108 @@ class Daemon:
 
     def _settle(self, child: Child, now: float) -> None:
         try:
+            standing.charge(self.db, child.job, time.monotonic() - child.began)
+            if child.job.lane == "gpu":
+                child.why = child.why or self.lane.excuse
             verdict.settle(self.db, child, self.home.log(child.job.id), now=now)
         except StaleAttempt as stale:
             say(f"{stale}: ended, but the queue says that it does not run; the queue is right")
 
     def _has_work(self, lane: str, now: float) -> bool:
-        if not self._may_claim() or queue.peek(self.db, lane, now=now) is None:
+        if not self._may_claim():
+            return False
+        if queue.peek(self.db, lane, now=now) is None and not (
+            self._keeps_evergreens(lane) and standing.is_due(self.db, now=now)
+        ):
             return False
         free = lane != "gpu" or self.lane.is_free()
         if self.lane.is_held:
             self.due["turn"] = min(self.due["turn"], time.monotonic() + SWEEP_EVERY_S)
         return free
 
+    def _claim(self, lane: str, now: float) -> Job | None:
+        """The next due job of a lane; on the GPU's, the next one that fits the card as it is."""
+        if lane != "gpu":
+            return queue.claim(self.db, lane, now=now)
+        first = self.lane.first(self.db, now=now)
+        return None if first is None else queue.claim_job(self.db, first.id, now=now)
+
+    def _claim_evergreen(self, lane: str, now: float) -> Job | None:
+        """Nothing else is due: the lane must not idle."""
+        return standing.claim(self.db, now=now) if self._keeps_evergreens(lane) else None
+
+    def _keeps_evergreens(self, lane: str) -> bool:
+        return lane == "gpu" and not self.until_empty  # they never come to an end
+
     def _may_claim(self) -> bool:
         resting = time.monotonic() < self.rest_until
-        return not (self.draining or resting or queue.is_paused(self.db))
+        return not (self.draining or resting or self.space.low or queue.is_paused(self.db))
 
     def _free_slots(self, lane: str) -> int:
         busy = sum(child.claimed and child.job.lane == lane for child in self.children)
         busy += sum(job.lane == lane for job in self.claimed)
         return max(0, (1 if lane == "gpu" else self.options.cpu_slots) - busy)
 
-    def _book(self, claimed: Job | None, now: float) -> None:
-        """Tell the ledger how the GPU lane is."""
-        if any(child.claimed and child.job.lane == "gpu" for child in self.children):
-            return  # booked when it was claimed
-        if claimed is not None:
-            if ledger.now_in(self.db) == "running":
-                ledger.enter(self.db, "switching", now=min(self.gpu_free_at, now))
-            ledger.enter(self.db, "running", now=now, job_id=claimed.id, kind=claimed.kind)
-            return
-        idle = "closed" if self.lane.closed else "paused" if queue.is_paused(self.db) else "empty"
-        before = ledger.now_in(self.db)
-        if before != idle:
-            ledger.enter(self.db, idle, now=min(self.gpu_free_at, now) if before == "running" else now)
+    def _book(self) -> None:
+        """Tell the ledger how the GPU lane is, when that changed. Its commits hold up nobody: a power cut may take the
+        last second."""
+        holder = next((child for child in self.children if child.claimed and child.job.lane == "gpu"), None)
+        entry = self._idle() if holder is None else self._busy(holder)
+        if self.booked not in (None, holder):
+            self.account.enter(entry if holder is None else ledger.Entry("switching"), at=self.gpu_free_at)
+        self.booked = holder
+        self.account.enter(entry)
+
+    def _busy(self, child: Child) -> ledger.Entry:
+        """What the one who has the GPU does with it."""
+        if child.phase in (Phase.KILLED, Phase.SWEEPING) and self.lane.closed:
+            return ledger.Entry("closed", why=self.lane.closed)
+        if child.phase is Phase.RUNNING and (child.is_program or child.pace is not None):
+            return ledger.Entry("running", child.job.kind, child.job.id)
+        if child.phase is Phase.RUNNING:
+            return ledger.Entry("preparing", job_id=child.job.id)
+        why = child.why or child.stalled
+        return ledger.Entry("saving" if why else "switching", job_id=child.job.id, why=why or "")
+
+    def _idle(self) -> ledger.Entry:
+        """Why nobody has the GPU."""
+        if self.draining:
+            return ledger.Entry("down", why="stopping")
+        if self.lane.waits is not None:
+            return ledger.Entry(self.lane.waits[0], why=self.lane.waits[1])
+        if self.lane.closed or self.space.low:
+            return ledger.Entry("closed", why=self.lane.closed or space.WHY)
+        if queue.is_paused(self.db):
+            return ledger.Entry("paused")
+        if queue.peek(self.db, "gpu", now=time.time()) is not None:
+            return ledger.Entry("switching")
+        later = queue.next_due_at(self.db, now=time.time()) is not None
+        return ledger.Entry("empty", why="what is queued is not due yet" if later else "")
 
     def _launch(self, job: Job) -> None:
         """Start a claimed job: its warm standby if there is one, else a cold child."""
+        job = self.lane.fit(self.db, job)
         try:
             child = standby.ready_for(self.children, job) or self._start(job)
+            self._go(child, job)
         except (BadArgs, children.LaneHeld, OSError) as error:
             self._give_back(job, error)
             self.due["turn"] = 0.0
-            return
-        child.job, child.claimed, child.began = job, True, time.monotonic()
-        if not child.is_program:
+
+    def _go(self, child: Child, job: Job) -> None:
+        """From here on the child is this job's attempt. A program that was started cold is at work already."""
+        device = self.lane.give(child) if job.lane == "gpu" else "cpu"
+        if child.phase is Phase.STANDBY:
             verdict.mark_log(self.home.log(job.id), job, child.pid)
-            child.go(self.lane.device if job.lane == "gpu" else "cpu")
+            child.go(device)
+        child.job, child.claimed, child.began = job, True, time.monotonic()
+        child.watch = stall.watch(job, child.began)
 
     def _give_back(self, job: Job, error: Exception) -> None:
         """A claimed job that could not be started: whose fault was it?"""
         now, why = time.time(), f"it could not be started: {error}"
         if isinstance(error, BadArgs):
-            queue.fail(self.db, job.id, job.attempt, str(error), now=now)
+            queue.fail(self.db, job.id, job.attempt, str(error), now=now, cause="bad args")
         elif isinstance(error, children.LaneHeld):  # taken since we looked
             queue.release(self.db, job.id, job.attempt, "the lane was still held", now=now)
         elif isinstance(error, OSError) and error.errno in OUT_OF_ROOM:
@@ -372,17 +485,17 @@ class Daemon:
         else:
             queue.retry(self.db, job.id, job.attempt, why, now=now)
 
-    def _start(self, job: Job) -> Child:
-        child = children.start(job, self.home, self.home_id, self.cgroups)
+    def _start(self, job: Job, *, ahead: bool = False) -> Child:
+        child = children.start(job, self.home, self.home_id, self.cgroups, ahead=ahead)
         self.children.append(child)
         self.selector.register(child.reports, selectors.EVENT_READ, child)
         return child
 
     def _arrange_standby(self) -> None:
         """Have the job that `claim` would take next stand by; send another one away."""
-        if self.draining:
+        if self.draining or self.space.low:
             return
-        wanted = standby.wanted(self.db, self.children, self.options, self.spoilt_standby)
+        wanted = standby.wanted(self.db, self.children, self.options, self.spoilt_standby, self.lane, self.can_hold)
         for child in standby.standing_by(self.children):
             if wanted is not None and child.stands_for(wanted):
                 return
@@ -390,9 +503,33 @@ class Daemon:
             child.phase = self.drop(child)
         if wanted is not None:
             try:
-                self._start(wanted)
-            except (OSError, BadArgs):
+                self._start(wanted, ahead=True)
+                tree.take_memory_back()
+            except (OSError, BadArgs, subprocess.SubprocessError):
                 self.spoilt_standby = (wanted.id, wanted.attempt)  # its own turn says what is wrong
+
+    def _clear_away(self) -> None:
+        """Let go of what is left of children that are over. The next one has its `go` by now."""
+        for child in self.swept:
+            self._unlisten(child)
+            child.close()
+            self.space.cap_logs([child.job.id])
+        self.swept.clear()
+
+    def _look_after(self) -> None:
+        """The house around the jobs: its disk, their logs, who asks how we are, what a person should hear of."""
+        now = time.monotonic()
+        if now < self.due["house"]:
+            return
+        self.due["house"] = now + LOOK_AFTER_EVERY_S
+        if self.space.look():
+            self.due["turn"] = 0.0
+        self.space.cap_logs(child.job.id for child in self.children if child.claimed)
+        self.space.write_down(self.db)
+        self.socket.look()
+        self.outbox.look()
+        self.backups.look()
+        self.history.look()
 
     # ── small things ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -400,6 +537,7 @@ class Daemon:
         """Progress, the state of the lane and our own pulse go to the queue."""
         now = time.monotonic()
         self.lane.write_down(self.db)
+        self.lane.write_peaks(self.soft_db, now=time.time())
         if now >= self.due["progress"]:
             self.due["progress"] = now + PROGRESS_EVERY_S
             for child in self.children:
@@ -407,7 +545,9 @@ class Daemon:
                     verdict.write_progress(self.soft_db, child, now=time.time())
         if now >= self.due["seen"]:
             self.due["seen"] = now + SEEN_EVERY_S
-            ledger.touch(self.soft_db, now=time.time())
+            if self.account.look():  # the calendar was set
+                standing.reset_clock(self.db, now=time.time())
+            self.lane.card.write_down(self.soft_db, now=time.time())
         if any(child.claimed and child.progress is not None for child in self.children):
             self.due["turn"] = min(self.due["turn"], self.due["progress"])
 
@@ -415,9 +555,13 @@ class Daemon:
         times = [
             max(self.due["turn"], self.rest_until),
             self.due["tick"],
+            self.lane.card.wakes_at,
             *(c.deadline for c in self.children if c.deadline is not None),
+            *(c.watch.due_at for c in self.children if c.phase is Phase.RUNNING),
         ]
-        due_at = queue.next_due_at(self.db, now=time.time())
+        now = time.time()
+        due = [queue.next_due_at(self.db, now=now), standing.wakes_at(self.db, now=now)]
+        due_at = min((at for at in due if at is not None), default=None)
         if due_at is not None:
             times.append(time.monotonic() + due_at - time.time())
         wait_s = max(0.0, min(times) - time.monotonic())
@@ -453,18 +597,23 @@ class Daemon:
 ON: dict[Phase, dict[Event, Callable[[Daemon, Child], Phase]]] = {
     Phase.STANDBY: {
         Event.REPORT: Daemon.note, Event.EXIT: Daemon.end, Event.LEAVE: Daemon.drop, Event.LATE: Daemon.drop,
+        Event.STALLED: Daemon.keep,
     },
     Phase.RUNNING: {
         Event.REPORT: Daemon.note, Event.EXIT: Daemon.end, Event.LEAVE: Daemon.stop, Event.LATE: Daemon.keep,
+        Event.STALLED: Daemon.stop_stalled,
     },
     Phase.STOPPING: {
         Event.REPORT: Daemon.note, Event.EXIT: Daemon.end, Event.LEAVE: Daemon.keep, Event.LATE: Daemon.kill,
+        Event.STALLED: Daemon.keep,
     },
     Phase.KILLED: {
         Event.REPORT: Daemon.note, Event.EXIT: Daemon.end, Event.LEAVE: Daemon.keep, Event.LATE: Daemon.alarm,
+        Event.STALLED: Daemon.keep,
     },
     Phase.SWEEPING: {
         Event.REPORT: Daemon.note, Event.EXIT: Daemon.keep, Event.LEAVE: Daemon.keep, Event.LATE: Daemon.sweep,
+        Event.STALLED: Daemon.keep,
     },
 }  # fmt: skip
 
@@ -477,8 +626,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         home = homes.find(told.home)
         options = settings.read(home.path)
-        database.create(home.queue_db)
         lock = home.hold()
+        damage.mend(home)
+        database.create(home.queue_db)
         Daemon(home, options, until_empty=told.until_empty).run()
         os.close(lock)
     except Refused as refusal:
@@ -486,6 +636,11 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except sqlite3.OperationalError as error:  # at the start or the end; what lies between goes on
         say(f"the queue can't be used ({error}): see that its disk has room, then start jobd again")
+        return 1
+    except sqlite3.DatabaseError as error:
+        if type(error) is not sqlite3.DatabaseError:  # a law of the schema broken: our mistake
+            raise
+        say(f"the queue is damaged ({error}): jobs save and leave; started again, jobd goes on from the newest backup")
         return 1
     return 0
 

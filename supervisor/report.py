@@ -2,8 +2,9 @@
 
 import json
 import time
+from typing import Any
 
-from supervisor import ledger, queue, view
+from supervisor import gpu, ledger, queue, view
 from supervisor.home import Home
 
 DAY_S = 86400.0
@@ -14,9 +15,11 @@ def status(home: Home, *, as_json: bool) -> None:
     counts = {row["state"]: row["n"] for row in db.execute("select state, count(*) as n from job group by state")}
     running = [view.as_dict(db, job, home, now=now) for job in queue.running(db)]
     went = ledger.shares(db, since=now - DAY_S, until=now)
+    card = gpu.last_seen(db)
     facts = {
         "home": str(home.path), "jobd": view.serving(home), "device": queue.meta(db, "device"),
         "paused": queue.is_paused(db), "lane_closed": queue.meta(db, "lane_closed") or None,
+        "card": card or None, "lane_waits": queue.meta(db, "lane_waits") or None,
         "jobs": counts, "running": running, "last_day_s": [vars(share) for share in went],
     }  # fmt: skip
     if as_json:
@@ -25,6 +28,8 @@ def status(home: Home, *, as_json: bool) -> None:
     print(f"home     {facts['home']}")
     print(f"jobd     {'serves' if facts['jobd'] else 'does not run: start it with `jobd -C ' + str(home.path) + '`'}")
     print(f"device   {facts['device'] or 'not known yet'}")
+    if card:
+        print(f"card     {view.safe(card_line(card))}")
     if facts["paused"]:
         print("PAUSED   by hand: `jobctl resume --all`")
     if facts["lane_closed"]:
@@ -37,6 +42,13 @@ def status(home: Home, *, as_json: bool) -> None:
         print(f"{job['lane']:8} job {job['id']} {view.safe(job['name'])}  {view.bar(share)} {share:.0%}{left}")
     if went:
         print("last day " + ", ".join(time_line(went)))
+
+
+def card_line(card: dict[str, Any]) -> str:
+    """'GeForce RTX 4080, 300 of 16376 MiB used, 61 °C, 285 W; Xid 79'."""
+    found = gpu.Gpu.from_json(json.dumps({key: value for key, value in card.items() if key != "at"}))
+    words = [found.name, f"{found.used_mib} of {found.memory_mib} MiB used", *filter(None, [found.health])]
+    return ", ".join(words) + "".join(f"; Xid {xid}" for xid in found.xids)
 
 
 def time_line(shares: list[ledger.Share]) -> list[str]:

@@ -1,5 +1,6 @@
-"""The standby: the next job's interpreter, warm before its turn. It has its imports done, its checkpoint in host
-memory, and no CUDA context; it is told `go` when the lane is free, or killed: it has nothing to save.
+"""The standby: the next job's child, there before its turn. A kind's has its imports done, its checkpoint in host
+memory, and no CUDA context; a program is loaded, and held before its first instruction. It is told `go` when the lane
+is free, or killed: it has nothing to save.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ import jobs.kind
 from jobs.contract import BadArgs
 from supervisor import queue
 from supervisor.child import Child, Phase
+from supervisor.lane import Lane
 from supervisor.queue import Job
 from supervisor.settings import Settings
 
@@ -26,23 +28,32 @@ def ready_for(children: Sequence[Child], job: Job) -> Child | None:
     """The standby that is exactly this attempt of this job with these args, alive; None if there is none."""
     for child in children:
         if child.phase is Phase.STANDBY and child.status is None and child.stands_for(job):
-            return child
+            return None if child.is_outdated() else child
     return None
 
 
 def wanted(
-    db: sqlite3.Connection, children: Sequence[Child], options: Settings, spoilt: tuple[int, int] | None
+    db: sqlite3.Connection,
+    children: Sequence[Child],
+    options: Settings,
+    spoilt: tuple[int, int] | None,
+    lane: Lane,
+    can_hold: bool,
 ) -> Job | None:
     """The attempt that should stand by now, as it will be once claimed; None when nobody should.
 
     spoilt: (job, attempt) whose standby died: it starts cold when its turn comes, and its own end says why.
+    can_hold: whether programs can be held.
     """
     busy = any(child.claimed and child.job.lane == "gpu" for child in children)
     if not (busy and options.standby) or queue.is_paused(db):
         return None
-    job = queue.peek(db, "gpu", now=time.time())
-    if job is None or (job.id, job.attempt + 1) == spoilt or is_program(job.kind):
+    job = lane.first(db, now=time.time(), freed=True)
+    if job is None or (job.id, job.attempt + 1) == spoilt:
         return None
+    job = lane.fitted(db, job)
+    if is_program(job.kind):
+        return next_attempt(job) if can_hold else None  # it takes no memory before it runs
     # what a standby took itself must not end it: hence half
     needed_mib = options.standby_min_free_mib // (2 if standing_by(children) else 1)
     return next_attempt(job) if free_memory_mib() >= needed_mib else None
@@ -54,11 +65,11 @@ def next_attempt(job: Job) -> Job:
 
 
 def is_program(kind: str) -> bool:
-    """Whether jobs of this kind are programs that start at `go`: nobody can stand by for them."""
+    """Whether jobs of this kind are programs of their own."""
     try:
         return hasattr(jobs.kind.load(kind), "argv")
     except BadArgs:
-        return True  # a kind that is gone: its own turn says so
+        return False  # a kind that is gone: its own turn says so
 
 
 def free_memory_mib() -> int:

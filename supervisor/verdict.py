@@ -10,12 +10,13 @@ from typing import Any
 
 import jobs.kind
 from jobs.contract import EXIT_BAD_ARGS, EXIT_DONE, EXIT_OUT_OF_MEMORY, EXIT_UNFINISHED, BadArgs
-from supervisor import queue
+from supervisor import queue, vram
 from supervisor.child import Child, attempt_mark
 from supervisor.errors import Refused, StaleAttempt
 from supervisor.queue import Job, NewJob
 
-TAIL_BYTES = 4096  # of a log, for the error of a job that failed
+TAIL_BYTES = 1 << 14  # of a log, for the error of a job that failed
+LAST_LINES = 20  # of it, for `show`
 ERROR_CHARS = 500
 UNIT_CHARS = 40
 # What a report's values may raise on their way into the queue. Not OperationalError: that is the disk's fault.
@@ -36,7 +37,8 @@ def take_report(db: sqlite3.Connection, child: Child, report: Mapping[str, Any])
             case "ready":
                 child.ready = True
             case "progress" if child.claimed:
-                child.progress = read_progress(child, report)
+                child.progress = told = read_progress(child, report)
+                child.watch.note(told["done"], told["total"], told["unit"], now=time.monotonic())
             case "note" if child.claimed:
                 queue.set_note(db, child.job.id, child.job.attempt, plain(report["text"], ERROR_CHARS), now=time.time())
             case "submit" if child.claimed:
@@ -107,16 +109,38 @@ def settle(db: sqlite3.Connection, child: Child, log: Path, *, now: float) -> st
         queue.end_cancelled(db, job_id, attempt, now=now)
         return "cancelled"
     if status == EXIT_BAD_ARGS:
-        return queue.fail(db, job_id, attempt, last_words(log), now=now)
+        return queue.fail(db, job_id, attempt, last_words(log), now=now, cause="bad args")
     if wish == "pause":
         queue.release(db, job_id, attempt, "paused by its user", now=now, state="paused")
         return "paused"
+    if child.outgrew and child.why is not None:
+        return queue.outgrow(db, job_id, attempt, child.why, now=now)
     if child.why is not None:
         queue.release(db, job_id, attempt, child.why, now=now)
         return "queued"
+    if child.stalled is not None:  # also when it managed to save
+        return queue.retry(db, job_id, attempt, child.stalled, now=now, cause="stalled")
     if status == EXIT_UNFINISHED:
         return queue.leave_unfinished(db, job_id, attempt, now=now)
-    return queue.retry(db, job_id, attempt, blame(status, log), now=now)
+    if status == EXIT_OUT_OF_MEMORY and try_smaller(db, child, now=now):
+        return "queued"
+    return queue.retry(db, job_id, attempt, blame(status, log), now=now, cause=cause_of(status))
+
+
+def try_smaller(db: sqlite3.Connection, child: Child, *, now: float) -> bool:
+    """It ran out of GPU memory: running -> queued, blameless, if a smaller micro_batch is left to try."""
+    was = child.ticket.args
+    smaller = vram.learn_fit(db, child.job.kind, was, child.card, child.free_mib, now=now)
+    if smaller is None:
+        return False
+    why = f"out of GPU memory with {vram.batch_words(was)}: next with {vram.batch_words(smaller)}"
+    queue.release(db, child.job.id, child.job.attempt, why, now=now)
+    return True
+
+
+def cause_of(status: int) -> str:
+    """The word for it, of queue.CAUSES."""
+    return "out of memory" if status == EXIT_OUT_OF_MEMORY else "killed" if status < 0 else "failed"
 
 
 def blame(status: int, log: Path) -> str:
@@ -130,16 +154,19 @@ def blame(status: int, log: Path) -> str:
 
 def last_words(log: Path) -> str:
     """The last line its newest attempt printed, safe to show: control characters stay in the log."""
+    return ([line.strip() for line in last_lines(log) if line.strip()] or ["it printed nothing"])[-1][:ERROR_CHARS]
+
+
+def last_lines(log: Path, most: int = LAST_LINES) -> list[str]:
+    """The last lines its newest attempt printed, safe to show."""
     try:
         with open(log, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
-        lines = []
-    text = "it printed nothing"
-    for line in lines:
-        text = "it printed nothing" if line.startswith("── attempt ") else line.strip() or text
-    return "".join(c if c.isprintable() else "�" for c in text)[:ERROR_CHARS]
+        return []
+    began = max((number for number, line in enumerate(lines) if line.startswith("── attempt ")), default=-1)
+    return ["".join(c if c.isprintable() else "�" for c in line.expandtabs()) for line in lines[began + 1 :][-most:]]
 
 
 def mark_log(log: Path, job: Job, pid: int) -> None:

@@ -18,9 +18,11 @@ GPU_CURES = {
     "mismatch": "An upgrade replaced the driver's library under the loaded module: reboot",
     "lost": "It fell off the bus, or its driver gave up: look at `journalctl -k -g Xid`, then reboot; if it comes "
     "back, look at its power cables and at the slot",
+    "reset": "Its driver says that only a reset helps: stop what uses it, then `nvidia-smi --gpu-reset`, or reboot",
     "hung": "The driver does not answer: save what you can, and reboot",
 }
 
+ASK_CARD = "select value from meta where key = 'gpu'"
 ASK_DEVICE = "select value from meta where key = 'device'"
 ASK_TORCH = """
 import json, warnings
@@ -42,10 +44,16 @@ def graphics(home: Home) -> Finding:
         return Finding("warn", "gpu", "no NVIDIA card", "Jobs run on the CPU")
     if found.state != "healthy":
         return Finding("bad", "gpu", f"{found.state}: {found.why}", GPU_CURES[found.state])
-    words = f"{found.name}, {found.free_mib} of {found.memory_mib} MiB free"
+    words = ", ".join(filter(None, [found.name, f"{found.free_mib} of {found.memory_mib} MiB free", found.health]))
     if view.serving(home) and settings_of(home).device == "auto" and asked(home, ASK_DEVICE) == "cpu":
         todo = "Start jobd anew (sudo systemctl restart neverrest): it saw no healthy card when it started"
         return Finding("bad", "gpu", f"{words}, but jobs run on the CPU", todo)
+    if xids := json.loads(asked(home, ASK_CARD) or "{}").get("xids"):
+        todo = "`journalctl -k -g Xid` says when. One that comes back: look at its power cables, its heat and the slot"
+        return Finding("warn", "gpu", f"{words}; Xid {', '.join(map(str, xids))} since jobd started", todo)
+    if found.persistent is False:
+        todo = "Each first start on the card loads its driver anew: sudo nvidia-smi -pm 1 (nvidia-persistenced at boot)"
+        return Finding("warn", "gpu", f"{words}; persistence mode is off", todo)
     return Finding("ok", "gpu", words)
 
 

@@ -1,0 +1,237 @@
+"""VRAM and a card's troubles, by real jobd processes over a fake card: fake_nvml.c under the unmodified pynvml."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from fake_card import LOST, MISMATCH, RESET_REQUIRED, TAKE, FakeCard, library
+from tower import Tower, until
+
+from supervisor import gpu, tree
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    return library(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture
+def card(compiled, tmp_path):
+    return FakeCard(tmp_path / "card", compiled)
+
+
+@pytest.fixture
+def tower(tmp_path, card, monkeypatch):
+    for name, value in card.env.items():
+        monkeypatch.setenv(name, value)
+    made = Tower(tmp_path / "home")
+    made.set(device="auto")
+    yield made
+    made.sweep()
+
+
+def start(tower: Tower) -> None:
+    tower.start()
+    until(lambda: "jobs go to cuda:0" in tower.said or "nobody gets it" in tower.said, "jobd looked at the card")
+
+
+def waits(tower: Tower, job_id: int) -> str:
+    return tower.shown(job_id)["waiting_for"] or ""
+
+
+HOLD = f"{TAKE}\nimport signal, time\ntake(int(sys.argv[1]))\n"
+STAY = "import pathlib\nwhile not pathlib.Path('free').exists(): time.sleep(0.02)\n"  # until told to go
+
+
+def hold(tower: Tower, mib: int, *options: object, then: str = STAY) -> int:
+    """A job that takes so much of the card, for as long as it lives."""
+    return tower.add("command", *options, argv=(sys.executable, "-c", HOLD + then, str(mib)), cwd=str(tower.path))
+
+
+def let_go(tower: Tower) -> None:
+    (tower.path / "free").touch()
+
+
+@pytest.fixture
+def stranger(tower, card):
+    """A process that is none of ours and holds memory of the card: a game. Gone with `kill`."""
+    process = subprocess.Popen(["sleep", "600"], env={})
+
+    def play(mib):
+        card.give(process.pid, mib)
+        return process
+
+    yield play
+    process.kill()
+    process.wait()
+
+
+def test_the_next_job_gets_no_go_before_the_memory_of_the_one_before_is_back(tower, card):
+    card.set(late=1)
+    first = hold(tower, 8000, then="")
+    second = tower.sh("true")
+    start(tower)
+    tower.until(first, "succeeded")
+    until(lambda: "not back yet" in waits(tower, second), "the list says why the next one waits")
+    assert (tower.job(second).state, tower.job(second).attempt) == ("queued", 0)
+    assert "reclaiming" not in tower.said
+    card.set(late=0)
+    tower.until(second, "succeeded")
+
+
+def test_past_the_deadline_who_holds_the_memory_is_named_and_a_stranger_is_left_alone(tower, card, stranger):
+    tower.set(device="auto", reclaim_s=0.5)
+    card.set(late=1, unlisted=1)  # the driver does not say how much the stranger has
+    first = hold(tower, 8000, then="")
+    second = tower.sh("true")
+    game = stranger(100)
+    start(tower)
+    tower.until(second, "succeeded")
+    assert "8000 MiB of VRAM did not come back" in tower.said
+    assert f"process {game.pid} (sleep)" in tower.said
+    assert game.poll() is None
+    assert tower.order() == [first, second]
+
+
+def test_a_process_of_ours_that_escaped_every_sweep_with_memory_of_the_card_is_killed(tower, card):
+    """It has another parent than ours and does not hold the lock: only its mark and the card know it."""
+    first = hold(tower, 500)
+    start(tower)
+    tower.until(first, "running")
+    stray = subprocess.Popen(["sleep", "600"], env={"NEVERREST_JOB": f"{tower.home_id}:{first}:1"})
+    card.give(stray.pid, 4000)
+    until(lambda: tower.job(first).peak_vram_mib == 4500, "it counts as the job's")
+    second = tower.sh("true")
+    let_go(tower)
+    stray.wait()
+    tower.until(second, "succeeded")
+    assert f"process {stray.pid} is still on the GPU after its job: killed" in tower.said
+
+
+def test_a_job_waits_while_a_stranger_holds_what_it_needs_and_a_smaller_one_goes_first(tower, card, stranger):
+    game = stranger(8000)
+    big = tower.sh("true", "--vram", 9000)
+    start(tower)
+    until(lambda: waits(tower, big) == f"9000 MiB of VRAM; held by process {game.pid} (sleep)", "why it waits")
+    small = tower.sh("true", "--vram", 7000)
+    tower.until(small, "succeeded")
+    assert (tower.job(big).state, tower.job(big).attempt) == ("queued", 0)
+    game.kill()
+    game.wait()
+    tower.until(big, "succeeded")
+
+
+def test_a_job_that_was_overtaken_takes_the_card_back_as_soon_as_it_fits(tower, card, stranger):
+    game = stranger(8000)
+    big = tower.sh("true", "--vram", 9000)
+    small = tower.add("sleep", "--vram", 100, seconds=600)
+    start(tower)
+    tower.until(small, "running")
+    game.kill()
+    game.wait()
+    tower.until(big, "succeeded")
+    tower.until(small, "running")
+    assert tower.order() == [small, big, small]
+    assert tower.job(small).failures == 0
+
+
+def test_what_can_never_fit_is_refused_when_it_is_added(tower, card):
+    start(tower)
+    until(lambda: gpu.last_seen(tower.db), "jobd wrote down the card")
+    assert "has 16376 MiB in all" in tower.ctl("add", "sleep", "--vram", 20000, code=1)
+
+
+def test_a_recipe_learns_its_peak_and_the_next_job_of_it_waits_for_that_much(tower, card, stranger):
+    first = hold(tower, 6000)
+    start(tower)
+    until(lambda: tower.job(first).peak_vram_mib == 6000, "its peak is known")
+    game = stranger(10000)
+    again = hold(tower, 6000)
+    let_go(tower)
+    tower.until(first, "succeeded")
+    until(lambda: "6000 MiB of VRAM (learned)" in waits(tower, again), "it waits for what the first one took")
+    game.kill()
+    game.wait()
+    tower.until(again, "succeeded")
+
+
+def test_a_job_that_outgrows_its_memory_saves_and_leaves_and_fails_only_without_progress(tower, card):
+    leave = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\n"
+    greedy = hold(tower, 3000, "--vram", 2000, then=leave + STAY)
+    start(tower)
+    job = tower.until(greedy, "failed")
+    assert job.attempt == 3
+    assert job.failures == 0, "nobody is blamed for it"
+    assert "it holds 3000 MiB of VRAM, and said 2000; 3 times without progress" in (job.error or "")
+    assert job.cause == "out of memory"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "state"), [({"error": LOST}, "lost"), ({"error": RESET_REQUIRED}, "reset"), ({"hang": 600}, "hung")]
+)
+def test_a_card_in_trouble_closes_the_lane_and_its_job_is_not_to_blame(tower, card, trouble, state):
+    tower.set(device="auto", nvml_deadline_s=0.5)
+    job = tower.sh("while [ ! -e free ]; do sleep 0.02; done; [ -e healthy ]", "--set", f"cwd={tower.path}")
+    start(tower)
+    tower.until(job, "running")
+    card.set(**trouble)
+    until(lambda: f"({state}:" in tower.said, "jobd found it")
+    let_go(tower)
+    tower.until(job, "queued")
+    assert tower.job(job).failures == 0
+    until(lambda: f"closed: the card can't be used ({state}:" in waits(tower, job), "the list says so")
+    (tower.path / "healthy").touch()
+    card.set(error=0, hang=0)
+    tower.until(job, "succeeded")
+    assert "the GPU lane is open again" in tower.said
+
+
+def test_a_driver_that_does_not_match_its_library_is_no_reason_to_use_the_cpu(tower, card):
+    card.set(init=MISMATCH)
+    job = tower.sh("true")
+    start(tower)
+    until(lambda: "(mismatch:" in waits(tower, job), "the list says so")
+    assert tower.job(job).attempt == 0
+
+
+def test_status_and_doctor_show_the_card(tower, card):
+    card.set(throttle=0x04, xid=13, busy=40, temperature=83)
+    job = hold(tower, 700)
+    start(tower)
+    tower.until(job, "running")
+    until(lambda: "held down by power cap" in tower.ctl("status"), "status")
+    said = tower.ctl("status")
+    assert "Fake GeForce" in said
+    assert "83 °C, 285 W" in said
+    assert "Xid 13" in said
+    assert json.loads(tower.ctl("status", "--json"))["card"]["memory_mib"] == 16376
+    assert "ALARM: the GPU's driver reports Xid 13" in tower.said
+    [found] = [one for one in json.loads(tower.ctl("doctor", "--json")) if one["what"] == "gpu"]
+    assert (found["mark"], "Xid 13" in found["finding"]) == ("warn", True)
+
+
+def probes(tower: Tower) -> list[int]:
+    """The processes that ask NVML for this jobd."""
+    assert tower.jobd is not None
+    mine = [process for process in tree.everyone() if process.parent == tower.jobd.pid]
+    return [process.pid for process in mine if tree.mark_of(process.pid) == "neverrest:gpu"]
+
+
+def test_one_process_asks_about_a_card_and_dies_with_jobd_even_in_a_call_that_hangs(tower, card):
+    start(tower)
+    [pid] = until(lambda: probes(tower), "one process asks")
+    card.set(hang=600)
+    job = tower.sh("true")
+    tower.kill_jobd()
+    until(lambda: tree.read(pid) is None, "it is gone")
+    assert tower.job(job).attempt == 0, "nobody gets a card that does not answer"
+
+
+def test_where_there_is_no_card_no_process_asks(tower, monkeypatch):
+    monkeypatch.delenv("LD_LIBRARY_PATH")
+    job = tower.add("sleep", seconds=0)
+    tower.start()
+    tower.until(job, "succeeded")
+    assert "jobs go to cpu" in tower.said
+    assert probes(tower) == []
