@@ -1,0 +1,177 @@
+"""What a long queue costs: the same measures at 1,000 to 1,000,000 jobs, and their ratio to the first.
+
+    python -m bench.scale [--jobs 1000 10000 100000 1000000] [--json FILE]
+
+A queue is filled by `jobctl add --from`; then six in ten of its jobs are over. claim: one transaction with its commit
+on the disk, the p99 of many. add, list, show, status: whole processes, as a user waits for them. turn: from one short
+program's start to the next one's, under a jobd that serves this queue. Walls are medians of several.
+"""
+
+import argparse
+import contextlib
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from supervisor import db as database
+from supervisor import queue
+from supervisor.home import Home
+from supervisor.queue import NewJob
+
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+CLAIMS = 400
+WALLS = 7
+TURNS = 25
+DEADLINE_S = 300.0
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Of a queue of so many jobs. Milliseconds, but for bulk_per_s: jobs queued a second, the whole process."""
+
+    jobs: int
+    bulk_per_s: float
+    claim_p50_ms: float
+    claim_p99_ms: float
+    add_ms: float
+    list_ms: float
+    failed_ms: float
+    show_ms: float
+    status_ms: float
+    turn_ms: float
+    mib: float
+
+
+def measure(folder: Path, jobs: int) -> Costs:
+    """One point of the curve, in a home of its own."""
+    home = Home(folder)
+    database.create(home.queue_db)
+    (folder / "settings.toml").write_text('device = "cpu"\n')
+    bulk_per_s = fill(home, jobs)
+    with contextlib.closing(home.connect()) as db:
+        age(db)
+        claims = claim_often(db)
+    return Costs(
+        jobs=jobs,
+        bulk_per_s=bulk_per_s,
+        claim_p50_ms=statistics.median(claims),
+        claim_p99_ms=statistics.quantiles(claims, n=100)[98],
+        add_ms=wall(home, "add", "sleep", "--priority", "-9"),
+        list_ms=wall(home, "list"),
+        failed_ms=wall(home, "list", "--state", "failed"),
+        show_ms=wall(home, "show", str(jobs // 2)),
+        status_ms=wall(home, "status"),
+        turn_ms=turn(home),
+        mib=home.queue_db.stat().st_size / 2**20,
+    )
+
+
+def fill(home: Home, jobs: int) -> float:
+    """`jobctl add --from` of so many lines. Jobs a second, the interpreter's start included."""
+    lines = home.path / "jobs.jsonl"
+    with open(lines, "w") as file:
+        for number in range(jobs):
+            told = {"kind": "sleep", "name": f"nap-{number}", "priority": number % 7, "args": {"seconds": number % 50}}
+            file.write(json.dumps(told) + "\n")
+    began = time.perf_counter()
+    jobctl(home, "add", "--from", str(lines))
+    took_s = time.perf_counter() - began
+    lines.unlink()
+    return jobs / took_s
+
+
+def age(db: "database.sqlite3.Connection") -> None:
+    """Six in ten are over, as in a queue that has served for a while."""
+    with database.transaction(db):
+        for rest, state in ((0, "succeeded"), (1, "succeeded"), (2, "succeeded"), (3, "succeeded"), (4, "failed"),
+                            (5, "cancelled")):  # fmt: skip
+            db.execute(
+                "update job set state = ?, attempt = 1, started_at = created_at, finished_at = created_at + 1 + id % 9,"
+                " ran_s = 1 + id % 9 where id % 10 = ?",
+                (state, rest),
+            )
+    db.execute("pragma wal_checkpoint(truncate)")
+
+
+def claim_often(db: "database.sqlite3.Connection") -> list[float]:
+    """Milliseconds of each claim; the job goes back, so that the queue stays as long as it was."""
+    took = []
+    for _ in range(CLAIMS):
+        began = time.perf_counter()
+        job = queue.claim(db, "gpu", now=time.time())
+        took.append(1e3 * (time.perf_counter() - began))
+        assert job is not None
+        queue.release(db, job.id, job.attempt, "measured", now=time.time())
+    return took
+
+
+def wall(home: Home, *words: str) -> float:
+    """Milliseconds of a whole jobctl, the median of several."""
+    took = []
+    for _ in range(WALLS):
+        began = time.perf_counter()
+        jobctl(home, *words)
+        took.append(1e3 * (time.perf_counter() - began))
+    return statistics.median(took)
+
+
+def turn(home: Home) -> float:
+    """Milliseconds from one short program's start to the next one's, in a queue that holds all the others too."""
+    args = {"argv": ["/bin/true"], "cwd": "/", "env": {"PATH": os.defpath}}
+    with contextlib.closing(home.connect()) as db:
+        new = [NewJob("command", args, "gpu", priority=99, preemptible=False) for _ in range(TURNS)]
+        ids = queue.add_many(db, new, now=time.time())
+        jobd = subprocess.Popen(
+            [sys.executable, "-P", "-m", "supervisor.daemon", "-C", str(home.path)], stderr=subprocess.DEVNULL
+        )
+        try:
+            give_up = time.monotonic() + DEADLINE_S
+            while queue.get(db, ids[-1]).state != "succeeded":
+                if time.monotonic() > give_up:
+                    raise RuntimeError("jobd did not run the jobs it was given")
+                time.sleep(0.02)
+        finally:
+            jobd.terminate()
+            jobd.wait()
+        starts = [queue.get(db, job_id).started_at or 0.0 for job_id in ids]
+    return 1e3 * statistics.median(later - sooner for sooner, later in itertools.pairwise(starts[3:]))
+
+
+def jobctl(home: Home, *words: str) -> None:
+    command = [sys.executable, "-P", "-m", "supervisor.jobctl", "-C", str(home.path), *words]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=DEADLINE_S)
+
+
+def show(found: list[Costs]) -> None:
+    """The curve, and how each measure compares with the shortest queue's."""
+    names = [name for name in asdict(found[0]) if name != "jobs"]
+    print(f"{'':14}" + "".join(f"{costs.jobs:>22,}" for costs in found))
+    for name in names:
+        first = getattr(found[0], name)
+        cells = [f"{getattr(costs, name):>12,.1f} {f'x{getattr(costs, name) / first:.2f}':>9}" for costs in found]
+        print(f"{name:14}" + "".join(cells))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--json", type=Path)
+    told = parser.parse_args()
+    found = []
+    for jobs in told.jobs:
+        with tempfile.TemporaryDirectory(prefix="neverrest-scale-") as folder:
+            found.append(measure(Path(folder), jobs))
+    show(found)
+    if told.json:
+        told.json.write_text(json.dumps([asdict(costs) for costs in found], indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
