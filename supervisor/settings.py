@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from supervisor.errors import Refused
 
+LIVE = ("grace_s", "min_slice_s", "reclaim_s", "cpu_slots", "standby_min_free_mib", "reserve_mib")  # by a reload, too
 OCCASIONS = ("failed", "held", "gpu", "disk", "queue", "empty", "weekly")
 
 
@@ -75,6 +76,20 @@ def read(home: Path) -> Settings:
     if given.get("log_mib") == 0:
         raise Refused(f"{path}: log_mib = 0 would keep nothing of what jobs print; take 1 or more")
     return Settings(**given, notify=_notify(path, table))
+
+
+def read_again(home: Path, now: Settings) -> tuple[Settings, str]:
+    """For a jobd that runs: what counts from now on, and a sentence that says what came of it. Never raises Refused."""
+    try:
+        new = read(home)
+    except Refused as refusal:
+        return now, f"the settings stay as they were: {refusal}"
+    names = [field.name for field in dataclasses.fields(Settings)]
+    changed = {name for name in names if getattr(new, name) != getattr(now, name)}
+    at_once = {name: getattr(new, name) for name in LIVE if name in changed}
+    words = [f"{name} = {value!r}" for name, value in at_once.items()]
+    words += [f"{name} counts from jobd's next start" for name in sorted(changed - set(LIVE))]
+    return dataclasses.replace(now, **at_once), f"settings read again: {', '.join(words) or 'nothing changed'}"
 
 
 def _notify(path: Path, table: Any) -> Notify:

@@ -79,3 +79,19 @@ def test_a_wrong_setting_gets_a_sentence(tmp_path, text, sentence):
         settings.read(tmp_path)
     assert sentence in str(refused.value)
     assert str(tmp_path / "settings.toml") in str(refused.value)
+
+
+def test_a_reload_takes_what_can_count_at_once_and_names_what_can_not(tmp_path):
+    (tmp_path / "settings.toml").write_text('grace_s = 5\ndevice = "cpu"\n')
+    after, said = settings.read_again(tmp_path, Settings())
+    assert (after.grace_s, after.device) == (5, "auto")
+    assert said == "settings read again: grace_s = 5, device counts from jobd's next start"
+    assert settings.read_again(tmp_path, dataclasses.replace(after, device="cpu"))[1].endswith("nothing changed")
+
+
+def test_a_reload_of_wrong_settings_keeps_the_old_ones_and_says_why(tmp_path):
+    (tmp_path / "settings.toml").write_text("grace_s = 'long'\n")
+    after, said = settings.read_again(tmp_path, Settings(grace_s=7.0))
+    assert after == Settings(grace_s=7.0)
+    assert said.startswith("the settings stay as they were: ")
+    assert "grace_s = 'long', but it takes something like 60.0" in said

@@ -37,6 +37,7 @@ def first() -> None:
     stop_lets_jobs_save_and_blames_nobody()
     a_signal_to_everybody_blames_nobody()
     a_hung_jobd_is_replaced()
+    reload_reads_the_settings_again()
     other_home_refused()
     remember()
 
@@ -167,6 +168,28 @@ def a_hung_jobd_is_replaced() -> None:
     assert "Watchdog timeout" in sh("journalctl", "-u", "neverrest", "--no-pager")
     short.unlink()
     sh("systemctl", "daemon-reload")
+
+
+def reload_reads_the_settings_again() -> None:
+    before = jobd()
+    write_settings("cpu_slots = 3\n")
+    sh("systemctl", "reload", "neverrest")
+    wait("the new setting", lambda: "settings read again: cpu_slots = 3" in journal())
+    write_settings("cpu_slots = 'many'\n")
+    sh("systemctl", "reload", "neverrest")
+    wait("the sentence", lambda: "the settings stay as they were" in journal())
+    write_settings("")
+    assert jobd() == before
+    assert [is_running(1, 7), is_running(2, 7)] == [True, True], "a reload disturbs nobody"
+
+
+def write_settings(text: str) -> None:
+    (HOME / "settings.toml").write_text(text)
+    os.chmod(HOME / "settings.toml", 0o644)
+
+
+def journal() -> str:
+    return sh("journalctl", "-u", "neverrest", "--no-pager", "-o", "cat")
 
 
 def other_home_refused() -> None:
