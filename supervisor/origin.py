@@ -52,7 +52,7 @@ def files_of(args: Mapping[str, Any]) -> dict[str, str]:
     program = shutil.which(first, path=env.get("PATH", os.defpath))
     named = [program] if program else []
     named += [path for word in argv[1:] if os.path.isfile(path := os.path.join(cwd, word))]
-    return {path: print_of(path) for path in named[:MOST_FILES]}
+    return {path: print_of(path) for path in map(os.path.normpath, named[:MOST_FILES])}
 
 
 def print_of(path: str) -> str:

@@ -18,7 +18,7 @@ from supervisor.queue import Job
 BAR = "█"
 BAR_REST = "░"
 NARROW = 100  # columns; below, lines show less
-NARROW_NAME = 18
+NARROW_NAME, WIDE_NAME = 18, 28
 WIDE_ONLY = (2, 4)  # KIND and PRIO
 WEEK_S = 6 * 86400.0
 HIDDEN = "(hidden)"
@@ -164,7 +164,9 @@ def table(
         soon = (expected or {}).get(job.id, Expected())
         waits = waiting_for(db, job, home, now=now, before=soon.before)
         why = job.error if job.state == "failed" else waits or job.note or ""
-        name = cut(job.name, NARROW_NAME) if narrow else job.name if job.name != job.kind else ""
+        name = job.name if narrow or job.name != job.kind else ""
+        if width is not None:
+            name = cut(name, NARROW_NAME if narrow else WIDE_NAME)
         rows.append((
             str(job.id), job.state, job.kind, name, str(job.priority),
             progress(job, short=narrow), when(job, soon, now, short=narrow), why or "",

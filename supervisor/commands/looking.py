@@ -36,10 +36,12 @@ def list_jobs(told: argparse.Namespace) -> None:
 
 def expected(home: Home, db: sqlite3.Connection, now: float) -> dict[int, "forecast.Expected"]:
     """When jobs will start and end, while somebody serves the queue."""
-    from supervisor import forecast, queue, settings, view
+    from supervisor import queue, view
 
     if not view.serving(home) or queue.is_paused(db):
         return {}
+    from supervisor import forecast, settings
+
     return forecast.expected(db, settings.read(home.path).cpu_slots, now=now)
 
 

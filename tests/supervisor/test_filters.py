@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import sys
 import time
 
 import pytest
@@ -204,7 +205,7 @@ def editor(tmp_path, monkeypatch):
     def write(line: str) -> None:
         script = f"import sys, json; f = sys.argv[1]; text = open(f).read(); {line}; open(f, 'w').write(text)"
         (tmp_path / "ed.py").write_text(script)
-        monkeypatch.setenv("VISUAL", f"{__import__('sys').executable} {tmp_path}/ed.py")
+        monkeypatch.setenv("VISUAL", f"{sys.executable} {tmp_path}/ed.py")
 
     return write
 
