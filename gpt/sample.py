@@ -1,17 +1,19 @@
 """Answers from a model: many prompts at once, keys and values kept, rows that have finished dropped.
 
-B prompts of a batch, L longest prompt, S cached positions, C width, H query heads, G key/value heads, D head size.
+B prompts of a batch, T tokens of them all, S cached positions, C width, H query heads, G key/value heads, D head size.
 A prompt keeps its own positions whatever stands beside it, so cached and batched equals one at a time.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gpt.attention import Documents, attend_bucket
 from gpt.config import BadConfig
 from gpt.model import GPT, Block
 
@@ -60,10 +62,22 @@ class Cache:
         self.k, self.v = (torch.zeros(shape, dtype=model.dtype, device=model.device) for _ in range(2))
         self.lengths = torch.zeros(rows, dtype=torch.int64, device=model.device)
 
-    def keep(self, rows: Tensor) -> None:
-        """Forget all rows but these."""
-        self.k, self.v = self.k.index_select(1, rows), self.v.index_select(1, rows)
-        self.lengths = self.lengths.index_select(0, rows)
+    def keep(self, rows: Sequence[int]) -> list[int]:
+        """Forget all rows but these. Gives the order in which they stand now.
+
+        The last ones move to where others left, so what is copied is as much as what is forgotten, not as what stays.
+        """
+        num, kept = len(rows), set(rows)
+        holes = [row for row in range(num) if row not in kept]
+        movers = [row for row in rows if row >= num]
+        for x in (self.k, self.v):
+            x[:, holes] = x[:, movers]
+        self.k, self.v = self.k[:, :num], self.v[:, :num]
+        order = list(range(num))
+        for hole, mover in zip(holes, movers, strict=True):
+            order[hole] = mover
+        self.lengths = self.lengths[torch.tensor(order, device=self.lengths.device)]
+        return order
 
 
 @torch.inference_mode()
@@ -100,7 +114,7 @@ def generate(
         if not going:
             return [Completion(tokens, end) for tokens, end in zip(out, stopped, strict=True)]
         if len(going) < len(alive):
-            cache.keep(torch.tensor(going, device=model.device))
+            going = cache.keep(going)
             alive = [alive[row] for row in going]
         logits_BV = advance(model, cache, [chosen[row] for row in going])
 
@@ -126,26 +140,22 @@ def check_prompts(model: GPT, prompts: Sequence[Sequence[int]]) -> None:
 
 
 def prefill(model: GPT, cache: Cache, prompts: Sequence[Sequence[int]]) -> Tensor:
-    """Run whole prompts, padded on the right (a causal query never looks right). (B, V) logits of what follows."""
-    lengths = torch.tensor([len(prompt) for prompt in prompts])
-    tokens_BL = torch.zeros(len(prompts), int(lengths.max()), dtype=torch.int64)
-    for row, prompt in enumerate(prompts):
-        tokens_BL[row, : len(prompt)] = torch.tensor(prompt)
-    tokens_BL, cache.lengths = tokens_BL.to(model.device), lengths.to(model.device)
-    positions_BL = torch.arange(tokens_BL.shape[1], device=model.device).expand_as(tokens_BL)
-    x_BLC = model.embed(tokens_BL, positions_BL)
+    """Run whole prompts as the documents of one row: no padding. (B, V) logits of what follows."""
+    ends = list(accumulate(len(prompt) for prompt in prompts))
+    docs = Documents((0, *ends), model.device)
+    cache.lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
+    row_T = torch.arange(len(prompts), device=model.device).repeat_interleave(cache.lengths)
+    last_B = torch.tensor(ends, device=model.device) - 1
+    x_TC = model.embed(torch.tensor([token for prompt in prompts for token in prompt]).to(model.device), docs.positions)
 
     for layer, block in enumerate(model.blocks):
 
         def mix(q: Tensor, k: Tensor, v: Tensor, layer: int = layer) -> Tensor:
-            q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # (B, heads, L, D)
-            cache.k[layer][:, :, : k.shape[2]], cache.v[layer][:, :, : k.shape[2]] = k, v
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=_gqa(model))
-            return y.transpose(1, 2)
+            cache.k[layer][row_T, :, docs.positions], cache.v[layer][row_T, :, docs.positions] = k, v
+            return attend_bucket(q, k, v, docs)
 
-        x_BLC = block(x_BLC, positions_BL, mix)
-    last_BC = x_BLC[torch.arange(len(prompts), device=model.device), cache.lengths - 1]
-    return model.logits(model.norm(last_BC))
+        x_TC = block(x_TC, docs.positions, mix, last_B if layer == len(model.blocks) - 1 else None)
+    return model.logits(model.norm(x_TC))
 
 
 def advance(model: GPT, cache: Cache, tokens: list[int]) -> Tensor:
