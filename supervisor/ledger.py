@@ -33,11 +33,15 @@ STEP_S = 1.0  # what the calendar may drift from the seconds that passed before 
 
 @dataclass(frozen=True)
 class Moment:
-    """at: Unix seconds. boot: which start of the machine. up_s: seconds since then, those it slept through too."""
+    """at: Unix seconds. boot: which start of the machine. up_s: seconds since then, those it slept through too.
+
+    drift_s: how far the calendar is ahead of `at`, which counts on without it as long as that is little.
+    """
 
     at: float
     boot: str
     up_s: float
+    drift_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -101,14 +105,14 @@ class Account:
             if asleep_s > STEP_S and (last := open_entry(self.db)) is not None:
                 enter(self.db, Entry("off", why="asleep"), now=self.now() - asleep_s)
                 enter(self.db, last, now=self.now())
-            offset = self._wall() - self._up()
-            stepped = abs(offset - self._offset) > STEP_S
+            drift_s = self._wall() - self.now()
+            stepped = abs(drift_s) > STEP_S
             if stepped:
-                step(self.db, now=self.now(), to=self._up() + offset)
-            else:
-                offset = self._offset
-            touch(self.db, Moment(self._up() + offset, self.boot, self._up()))
-        self._asleep, self._offset = self._asleep + asleep_s, offset
+                step(self.db, now=self.now(), to=self.now() + drift_s)
+            at = self.now() + (drift_s if stepped else 0.0)
+            touch(self.db, Moment(at, self.boot, self._up(), 0.0 if stepped else drift_s))
+        self._asleep += asleep_s
+        self._offset += drift_s if stepped else 0.0
         return stepped
 
 
@@ -164,7 +168,7 @@ def _gone(db: sqlite3.Connection, seen_at: float, now: Moment) -> tuple[float, f
     pulse = Moment(**json.loads(told)) if told else None
     if pulse is not None and pulse.boot == now.boot:
         return max(0.0, now.up_s - pulse.up_s - (seen_at - pulse.at)), 0.0
-    gone_s = max(0.0, now.at - seen_at)
+    gone_s = max(0.0, now.at - seen_at - (pulse.drift_s if pulse is not None else 0.0))
     down_s = min(gone_s, now.up_s) if pulse is not None else gone_s
     return down_s, gone_s - down_s
 
