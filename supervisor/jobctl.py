@@ -9,7 +9,7 @@ import re
 import sqlite3
 import sys
 
-from supervisor.commands import adding, changing, editing, fitting, house, idle, looking, standing
+from supervisor.commands import adding, changing, editing, fitting, house, idle, looking, shell, standing
 from supervisor.commands.words import Act, everywhere
 from supervisor.errors import Refused
 
@@ -18,6 +18,10 @@ WITH_PROGRAM = ("add", "evergreen", "schedule")
 
 
 def main(argv: list[str] | None = None) -> int:
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what could come next
+        from supervisor import completion
+
+        completion.answer(parser())
     given = sys.argv[1:] if argv is None else argv
     program: list[str] | None = None
     if "--" in given:  # what follows is a command's own argv: argparse must not read it
@@ -67,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
         one.set_defaults(act=act)
         return one
 
-    for group in (adding, standing, looking, idle, changing, editing, fitting, house):
+    for group in (adding, standing, looking, idle, changing, editing, fitting, house, shell):
         group.register(command)
     return top
 
