@@ -15,6 +15,7 @@ from supervisor.commands.words import seconds
 from supervisor.errors import Refused
 
 TOUCHED = "coalesce(finished_at, started_at, created_at)"  # as in the index job_touched
+NEXT_KIND = "select kind from job where state = ? and kind > ? order by kind limit 1"
 TEXTS = ("name", "args", "memo", "note", "error")
 
 
@@ -95,12 +96,11 @@ def newest(db: sqlite3.Connection, wanted: Filter, limit: int) -> list[queue.Job
 def groups(db: sqlite3.Connection) -> list[tuple[str, str]]:
     """Every (state, kind) that there is: one step in the index for each."""
     found: list[tuple[str, str]] = []
-    at = ("", "")
-    while row := db.execute(
-        "select state, kind from job where (state, kind) > (?, ?) order by state, kind limit 1", at
-    ).fetchone():
-        at = (row["state"], row["kind"])
-        found.append(at)
+    for state in queue.STATES:
+        kind = ""
+        while row := db.execute(NEXT_KIND, (state, kind)).fetchone():
+            kind = row["kind"]
+            found.append((state, kind))
     return found
 
 
