@@ -16,10 +16,12 @@ The file is safetensors: a length, a JSON header, flat arrays. No pickle; numpy 
 
 import bisect
 import json
+import mmap
+import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +35,7 @@ IGNORE: Final = -100  # the label of a token that gives no loss: PyTorch's ignor
 SPLITS = ("train", "val")
 DTYPES = {"U16": np.uint16, "U32": np.uint32, "I32": np.int32, "I64": np.int64}
 MAX_HEADER_BYTES = 100_000
+MAX_OPEN = 128  # shards of a pack mapped at a time; each holds a file open, and a process often may have only 1,024
 
 
 class DamagedPack(Exception):
@@ -87,8 +90,11 @@ class Pack:
         self.manifest = manifest
         self.context_len: int = manifest["context_len"]
         self.pad: int = manifest["pad"]
-        self._shards = {split: [Shard(folder / _plain(name)) for name in manifest["shards"][split]] for split in SPLITS}
-        self._ends = {split: list(accumulate(s.num_contexts for s in self._shards[split])) for split in SPLITS}
+        self._paths = {split: [folder / _plain(name) for name in manifest["shards"][split]] for split in SPLITS}
+        self._shard = lru_cache(MAX_OPEN)(Shard)
+        self._ends = {
+            split: list(accumulate(self._shard(path).num_contexts for path in self._paths[split])) for split in SPLITS
+        }
 
     def num_contexts(self, split: str) -> int:
         return self._ends[split][-1] if self._ends[split] else 0
@@ -130,7 +136,7 @@ class Pack:
         if not 0 <= index < self.num_contexts(split):
             raise IndexError(f"context {index} of {split}: there are {self.num_contexts(split)}")
         which = bisect.bisect_right(self._ends[split], index)
-        shard = self._shards[split][which]
+        shard = self._shard(self._paths[split][which])
         at = index - (self._ends[split][which] - shard.num_contexts)
         return shard, int(shard.contexts[at]), int(shard.contexts[at + 1])
 
@@ -191,26 +197,24 @@ def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Map a shard's arrays, read-only. Raises FileNotFoundError, DamagedPack."""
-    size = path.stat().st_size
     with open(path, "rb") as file:
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        text = file.read(min(length, MAX_HEADER_BYTES))
+        size = os.fstat(file.fileno()).st_size
+        whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+    length = struct.unpack_from("<Q", whole)[0] if size >= 8 else 0
     try:
-        header = json.loads(text)
+        header = json.loads(whole[8 : 8 + min(length, MAX_HEADER_BYTES)])
         if 8 + length + max(entry["data_offsets"][1] for entry in header.values()) != size:
             raise ValueError("it is cut off, or something was added")
-        return {name: _map(path, 8 + length, entry) for name, entry in header.items()}
+        return {name: _view(whole, 8 + length, entry) for name, entry in header.items()}
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise DamagedPack(f"{path} can't be read as a shard ({error}): delete the pack, pack again") from error
 
 
-def _map(path: Path, start: int, entry: dict[str, Any]) -> NDArray[Any]:
+def _view(whole: mmap.mmap | bytes, start: int, entry: dict[str, Any]) -> NDArray[Any]:
+    """An array inside a mapped file."""
     dtype = np.dtype(DTYPES[entry["dtype"]]).newbyteorder("<")
     shape = tuple(entry["shape"])
     begin, end = entry["data_offsets"]
-    if begin < 0 or end - begin != int(np.prod(shape)) * dtype.itemsize:
+    if not 0 <= begin <= end or end - begin != int(np.prod(shape)) * dtype.itemsize:
         raise ValueError("an array's place does not fit its shape")
-    if begin == end:
-        return np.zeros(shape, dtype)
-    return np.asarray(np.memmap(path, dtype, "r", start + begin, shape))
+    return np.frombuffer(whole, dtype, int(np.prod(shape)), start + begin).reshape(shape)

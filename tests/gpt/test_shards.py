@@ -1,6 +1,7 @@
 """What is written as packed contexts reads back the same, from a map, with every label where it belongs."""
 
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from safetensors.numpy import load_file
 
 from datagen import files
 from gpt.packer import Document, Row, arrays
-from gpt.shards import IGNORE, Context, DamagedPack, Pack, open_pack, read_arrays, write_arrays
+from gpt.shards import IGNORE, MAX_OPEN, Context, DamagedPack, Pack, open_pack, read_arrays, write_arrays
 
 CONTEXT_LEN, PAD = 24, 1
 
@@ -105,6 +106,21 @@ def test_token_ids_past_65_535_keep_their_value(tmp_path: Path) -> None:
     context = write_pack(tmp_path, [[row]], np.uint32).context("train", 0)
     assert context.tokens_T[:3].tolist() == [70_000, 2, 131_071]
     assert context.labels_T[:3].tolist() == [2, 131_071, IGNORE]
+
+
+def test_a_thousand_shards_are_read_in_any_order_with_few_files_open(tmp_path: Path) -> None:
+    rows = [[Document(number, np.array([number + 2, 7], np.uint16), 1, 2)] for number in range(3)]
+    write_pack(tmp_path, [[row] for row in rows])
+    names = [f"train-{number:05d}.safetensors" for number in range(1000)]
+    for number, name in enumerate(names[3:], 3):
+        (tmp_path / name).hardlink_to(tmp_path / names[number % 3])
+    manifest = files.read_manifest(tmp_path)
+    files.write_manifest(tmp_path, manifest | {"shards": {"train": names, "val": []}})
+    before = len(os.listdir("/proc/self/fd"))
+    pack = open_pack(tmp_path)
+    order = np.random.default_rng(0).permutation(1000).tolist()
+    assert [pack.context("train", place).tokens_T[0] for place in order] == [place % 3 + 2 for place in order]
+    assert len(os.listdir("/proc/self/fd")) - before <= MAX_OPEN < 1000
 
 
 @pytest.fixture
