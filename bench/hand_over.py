@@ -1,15 +1,17 @@
 """The gap between two short jobs: from the end of one to the start of the next, as the jobs themselves see it.
 
-    python -m bench.hand_over [--jobs 200] [--rounds 3] [--json FILE]
+    python -m bench.hand_over [--jobs 200] [--job-ms 20] [--rounds 3] [--json FILE]
 
 In the same run, with the same program as the job: jobd; Debian's task-spooler (`apt-get install task-spooler`), which
-keeps its queue in memory; and a bare loop of one durable SQLite commit, fork and exec, which no queue that keeps its
-promises can beat. Rounds alternate, so that a busy machine is busy for all. Then what an idle jobd costs.
+keeps its queue in memory; and a bare loop of one durable SQLite commit, fork and exec. A job sleeps for `--job-ms`,
+which is the time that the next one has to stand by; with 0 nobody can stand by in time, and the gap is what a whole
+start costs. Rounds alternate, so that a busy machine is busy for all. Then what an idle jobd costs.
 """
 
 import argparse
 import contextlib
 import dataclasses
+import functools
 import itertools
 import json
 import os
@@ -30,13 +32,16 @@ from supervisor import queue, tree
 from supervisor.home import Home
 from supervisor.queue import NewJob
 
+WORK_MS = 20  # below a second: it goes into a nanosleep
 WARM_UP = 3  # gaps left out: the first jobs meet cold caches
 IDLE_S = 5.0
 DEADLINE_S = 300.0
+Contender = Callable[[Path, tuple[str, ...], int, int], "Gaps"]
 
 SOURCE = r"""
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 static long long now(void) {
@@ -46,6 +51,8 @@ static long long now(void) {
 }
 int main(int argc, char **argv) {
     long long began = now();
+    struct timespec work = {0, atol(argv[2]) * 1000000L};
+    nanosleep(&work, 0);
     char line[64];
     int file = open(argv[1], O_WRONLY | O_APPEND | O_CREAT, 0600);
     int size = snprintf(line, sizeof line, "%lld %lld\n", began, now());
@@ -77,7 +84,7 @@ def make_program(folder: Path) -> tuple[str, ...]:
     """A job that writes when it began and ended to the file it is given: compiled where there is a C compiler."""
     compiler = shutil.which("cc")
     if compiler is None:  # its own cost, some milliseconds, then counts as a gap, for all alike
-        return ("/bin/sh", "-c", 'now=$(date +%s%N); echo "$now $now" >> "$1"', "sh")
+        return ("/bin/sh", "-c", 'now=$(date +%s%N); sleep "$(printf 0.%03d "$2")"; echo "$now $(date +%s%N)" >> "$1"', "sh")
     (folder / "stamp.c").write_text(SOURCE)
     made = subprocess.run([compiler, "-O", "-static", "-o", folder / "stamp", folder / "stamp.c"], capture_output=True)
     if made.returncode != 0:  # no static libc
@@ -95,11 +102,11 @@ def measure(of: str, stamps: Path, jobs: int) -> Gaps:
     return Gaps(of, statistics.median(gaps_ms), p99, min(gaps_ms), jobs)
 
 
-def through_jobd(folder: Path, program: tuple[str, ...], jobs: int, *, cgroups: bool = True) -> Gaps:
+def through_jobd(folder: Path, program: tuple[str, ...], jobs: int, work_ms: int, *, cgroups: bool = True) -> Gaps:
     """A queue filled first, then served by a jobd to its end."""
     stamps = folder / "stamps"
     home = make_home(folder, cgroups=cgroups)
-    args = {"argv": [*program, str(stamps)], "cwd": str(folder), "env": {"PATH": os.defpath}}
+    args = {"argv": [*program, str(stamps), str(work_ms)], "cwd": str(folder), "env": {"PATH": os.defpath}}
     with contextlib.closing(home.connect()) as db, database.transaction(db):
         for _ in range(jobs):
             queue.add(db, NewJob("command", args, "gpu", preemptible=False), now=time.time())
@@ -118,7 +125,7 @@ def serve(home: Home, *options: str) -> list[str]:
     return [sys.executable, "-P", "-m", "supervisor.daemon", "-C", str(home.path), *options]
 
 
-def through_task_spooler(folder: Path, program: tuple[str, ...], jobs: int) -> Gaps:
+def through_task_spooler(folder: Path, program: tuple[str, ...], jobs: int, work_ms: int) -> Gaps:
     """The same through `tsp`: a first job keeps the others waiting until all are queued."""
     stamps, gate = folder / "stamps", folder / "gate"
     env = {"PATH": os.defpath, "TS_SOCKET": str(folder / "socket"), "TMPDIR": str(folder), "HOME": str(folder)}
@@ -129,7 +136,7 @@ def through_task_spooler(folder: Path, program: tuple[str, ...], jobs: int) -> G
     try:
         tsp("-n", "/bin/sh", "-c", f"until [ -e {gate} ]; do sleep 0.01; done")
         for _ in range(jobs):
-            tsp("-n", *program, str(stamps))
+            tsp("-n", *program, str(stamps), str(work_ms))
         gate.touch()
         tsp("-w")
     finally:
@@ -137,7 +144,7 @@ def through_task_spooler(folder: Path, program: tuple[str, ...], jobs: int) -> G
     return measure("task-spooler", stamps, jobs)
 
 
-def bare_loop(folder: Path, program: tuple[str, ...], jobs: int) -> Gaps:
+def bare_loop(folder: Path, program: tuple[str, ...], jobs: int, work_ms: int) -> Gaps:
     """The floor: one durable commit that ends a row and begins the next, fork, exec, wait."""
     stamps = folder / "stamps"
     db = sqlite3.connect(folder / "floor.db", isolation_level=None)
@@ -150,7 +157,7 @@ def bare_loop(folder: Path, program: tuple[str, ...], jobs: int) -> Gaps:
         db.execute("update job set state = 'succeeded' where state = 'running'")
         db.execute("update job set state = 'running' where id = ?", (n,))
         db.execute("commit")
-        subprocess.run([*program, str(stamps)], check=True, env={"PATH": os.defpath})
+        subprocess.run([*program, str(stamps), str(work_ms)], check=True, env={"PATH": os.defpath})
     db.close()
     return measure("bare loop", stamps, jobs)
 
@@ -185,17 +192,17 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def contenders() -> dict[str, Callable[[Path, tuple[str, ...], int], Gaps]]:
+def contenders() -> dict[str, Contender]:
     """Who takes part, on this machine."""
-    found: dict[str, Callable[[Path, tuple[str, ...], int], Gaps]] = {"jobd": through_jobd}
+    found: dict[str, Contender] = {"jobd": through_jobd}
     if tree.Cgroups().usable:
-        found["jobd, no cgroups"] = lambda folder, program, jobs: through_jobd(folder, program, jobs, cgroups=False)
+        found["jobd, no cgroups"] = functools.partial(through_jobd, cgroups=False)
     if shutil.which("tsp"):
         found["task-spooler"] = through_task_spooler
     return found | {"bare loop": bare_loop}
 
 
-def rounds(jobs: int, times: int) -> Iterator[dict[str, Gaps]]:
+def rounds(jobs: int, times: int, work_ms: int = WORK_MS) -> Iterator[dict[str, Gaps]]:
     """Each round has everyone once, one after the other."""
     with tempfile.TemporaryDirectory(prefix="hand-over-") as top:
         program = make_program(Path(top))
@@ -204,7 +211,7 @@ def rounds(jobs: int, times: int) -> Iterator[dict[str, Gaps]]:
             for name, run in contenders().items():
                 folder = Path(top) / f"{n}-{name.replace(', ', '-').replace(' ', '-')}"
                 folder.mkdir()
-                found[name] = run(folder, program, jobs)
+                found[name] = run(folder, program, jobs, work_ms)
             yield found
 
 
@@ -217,11 +224,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--job-ms", type=int, default=WORK_MS, metavar="MS", help="how long a job takes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured here, too")
     told = parser.parse_args(argv)
-    found = list(rounds(told.jobs, told.rounds))
+    found = list(rounds(told.jobs, told.rounds, told.job_ms))
     at_best = best(found)
-    print(f"gap between two jobs, {told.jobs} jobs, each one's best of {told.rounds} rounds:")
+    print(f"gap between two jobs, {told.jobs} jobs of {told.job_ms} ms, each one's best of {told.rounds} rounds:")
     print(f"{'':18}  median ms   p99 ms  fastest ms")
     for gaps in at_best.values():
         print(f"{gaps.of:18}  {gaps.median_ms:9.2f}  {gaps.p99_ms:7.2f}  {gaps.fastest_ms:10.2f}")

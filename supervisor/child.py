@@ -58,8 +58,9 @@ class Child:
     reports: int  # our end of the report pipe, non-blocking
     is_program: bool
     group: Path | None  # its cgroup
-    lock: int | None = None  # of a program that is held: the descriptor of the lane's lock, which it shares with us
     phase: Phase = Phase.STANDBY
+    log: int | None = None  # while it stands by: for the mark at its `go`
+    lock: int | None = None  # of a program that is held: the descriptor of the lane's lock, which it shares with us
     why: str | None = None  # it was asked to leave: cancel, pause, preempt, drain, queue-paused
     card: str = "cpu"  # whose memory it has
     free_mib: int = 0  # of that memory before its `go`
@@ -97,14 +98,15 @@ class Child:
 
     def go(self, device: str) -> None:
         """It is this child's turn, on this device. Raises LaneHeld when a program can't have the lane's lock."""
+        if self.lock is not None:
+            lock_now(self.lock)  # for its tree, which has the descriptor too
+        self._mark_log()
         if self.is_program:
-            if self.lock is not None:
-                lock_now(self.lock)
             tree.let_go(self.pid)
-            self._close_lock()  # the child's tree holds it now
         else:
             self.tell(json.dumps({"go": {"device": device}}).encode() + b"\n")
         self.phase, self.began = Phase.RUNNING, time.monotonic()
+        self.forget()
 
     def is_outdated(self) -> bool:
         """Whether a program that is held is not the one that would be started now: its file or folder was replaced."""
@@ -166,14 +168,24 @@ class Child:
                 self.process.stdin.close()
             except BrokenPipeError:
                 pass
-        self._close_lock()
+        self.forget()
         if self.group is not None:
             tree.remove(self.group)
 
-    def _close_lock(self) -> None:
-        if self.lock is not None:
-            os.close(self.lock)
-            self.lock = None
+    def _mark_log(self) -> None:
+        """A line in the job's log where an attempt begins."""
+        if self.log is not None:
+            try:
+                os.write(self.log, attempt_mark(self.ticket.attempt, self.pid))
+            except OSError:
+                pass  # a full disk must not stop the job that may free it
+
+    def forget(self) -> None:
+        """Close what was kept for its `go`."""
+        for descriptor in (self.log, self.lock):
+            if descriptor is not None:
+                os.close(descriptor)
+        self.log = self.lock = None
 
     def _signal(self, signum: int, *, whole_group: bool = False) -> None:
         try:
@@ -206,54 +218,64 @@ def start(job: Job, home: Home, home_id: str, cgroups: tree.Cgroups, *, ahead: b
     ticket = Ticket(job.id, job.attempt, job.kind, job.args, str(home.path), str(workdir), str(lock) if lock else None)
     mark = f"{home_id}:{job.id}:{job.attempt}"
     program = _program(job)
+    line = ticket.to_line() if program is None else b""
     if program is not None and ahead:
         _require_plain(program)
     # a standby that was dropped had a cgroup of the same attempt: hence the time
     group = cgroups.make(f"neverrest-{home_id}-{job.id}-{job.attempt}-{time.monotonic_ns()}")
     reports, report_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     os.set_blocking(report_end, True)
-    passed: list[int] = [report_end]
-    lock_fd, kept_fd = None, None
+    kept: dict[str, int] = {}  # descriptors for its `go`
     try:
+        kept["log"] = os.open(home.log(job.id), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         if program is not None and lock is not None:
-            lock_fd = open_lock(lock) if ahead else take_lock(lock)
-            passed.append(lock_fd)
+            kept["lock"] = open_lock(lock) if ahead else take_lock(lock)
         env = dict(os.environ if program is None else program.env)
         env |= {MARK: mark, REPORT_FD: str(report_end), "NEVERREST_WORKDIR": str(workdir)}
-        if program is None:
-            env.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a waiting thread sleeps: spinning took the browser's core
-        with open(home.log(job.id), "ab", buffering=0) as log:
-            process = subprocess.Popen(
-                list(program.argv) if program else [sys.executable, "-P", "-u", "-m", "jobs"],
-                cwd=program.cwd if program else home.path,
-                env=env,
-                stdin=subprocess.DEVNULL if program else subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                pass_fds=passed,
-                start_new_session=True,
-                preexec_fn=functools.partial(
-                    _before_exec, group, os.getpid() if program else None, None if ahead else job.attempt
-                ),
-            )
-        if program is not None and ahead:
-            _hold(process)
-            kept_fd, lock_fd = lock_fd, None
+        passed = [report_end, *([kept["lock"]] if "lock" in kept else [])]
+        process = _spawn(job, program, env, home, kept["log"], passed, group, ahead)
     except BaseException:
-        os.close(reports)
+        for descriptor in (reports, *kept.values()):
+            os.close(descriptor)
         if group is not None:
             tree.remove(group)
         raise
     finally:
         os.close(report_end)
-        if lock_fd is not None:
-            os.close(lock_fd)  # the child's tree holds it now
-    child = Child(job, ticket, mark, process, reports, program is not None, group, kept_fd)
+    child = Child(
+        job, ticket, mark, process, reports, program is not None, group, log=kept["log"], lock=kept.get("lock")
+    )
     if program is None:
-        child.tell(ticket.to_line())
+        child.tell(line)
     elif not ahead:
         child.phase = Phase.RUNNING
+        child.forget()  # its tree holds the lock now
     return child
+
+
+def _spawn(
+    job: Job, program: "jobs.kind.Program | None", env: dict[str, str], home: Home, log: int, passed: list[int],
+    group: Path | None, ahead: bool,
+) -> "subprocess.Popen[bytes]":  # fmt: skip
+    """The process of a child. passed: the descriptors that it inherits."""
+    if program is None:
+        env.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a waiting thread sleeps: spinning took the browser's core
+    process = subprocess.Popen(
+        list(program.argv) if program else [sys.executable, "-P", "-u", "-m", "jobs"],
+        cwd=program.cwd if program else home.path,
+        env=env,
+        stdin=subprocess.DEVNULL if program else subprocess.PIPE,
+        stdout=log,
+        stderr=log,
+        pass_fds=passed,
+        start_new_session=True,
+        preexec_fn=functools.partial(
+            _before_exec, group, os.getpid() if program else None, None if ahead else job.attempt
+        ),
+    )
+    if program is not None and ahead:
+        _hold(process)
+    return process
 
 
 def _hold(process: "subprocess.Popen[bytes]") -> None:

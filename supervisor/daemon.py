@@ -77,13 +77,13 @@ class Daemon:
         self.soft_db = database.connect(home.queue_db, durable=False)  # progress: a power cut may take the last second
         self.home_id = queue.meta(self.db, "home_id") or ""
         self.cgroups = tree.Cgroups(options.cgroups)
-        self.can_hold = options.standby and tree.can_hold()
+        self.can_hold = tree.can_hold()
         self.selector = selectors.DefaultSelector()
         self.children: list[Child] = []
         self.ended: list[Child] = []  # swept clean, not settled yet
         self.swept: list[Child] = []  # their pipes and cgroups can wait until the next one has its `go`
         self.claimed: list[Job] = []  # the queue says that they run; not started yet
-        self.draining = False
+        self.draining = self.told_to_reload = False
         self.lane = Lane(home, self.home_id, options, self.selector)
         self.space = Space(home, options)
         self.outbox = Outbox(self.db, home, options)
@@ -466,8 +466,11 @@ class Daemon:
         """From here on the child is this job's attempt. A program that was started cold is at work already."""
         device = self.lane.give(child) if job.lane == "gpu" else "cpu"
         if child.phase is Phase.STANDBY:
-            verdict.mark_log(self.home.log(job.id), job, child.pid)
-            child.go(device)
+            try:
+                child.go(device)
+            except children.LaneHeld:
+                self.lane.take_back(child)
+                raise
         child.job, child.claimed, child.began = job, True, time.monotonic()
         child.watch = stall.watch(job, child.began)
 
@@ -519,6 +522,11 @@ class Daemon:
     def _look_after(self) -> None:
         """The house around the jobs: its disk, their logs, who asks how we are, what a person should hear of."""
         now = time.monotonic()
+        if self.told_to_reload:
+            self.told_to_reload = False
+            self.options, said = settings.read_again(self.home.path, self.options)
+            self.lane.options = self.space.options = self.outbox.options = self.options
+            say(said)
         if now < self.due["house"]:
             return
         self.due["house"] = now + LOOK_AFTER_EVERY_S
@@ -572,6 +580,7 @@ class Daemon:
     def _listen(self) -> None:
         """Signals, and the doorbell."""
         tree.become_subreaper()
+        tree.carry_limit(self.home_id)
         wake, ring = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(ring, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -584,7 +593,10 @@ class Daemon:
         self.selector.register(bell, selectors.EVENT_READ)
 
     def _on_signal(self, signum: int, frame: object) -> None:
-        self.draining = self.draining or signum != signal.SIGHUP
+        if signum == signal.SIGHUP:
+            self.told_to_reload = True
+        else:
+            self.draining = True
 
     def _drain_pipe(self, descriptor: int) -> None:
         try:

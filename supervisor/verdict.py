@@ -11,7 +11,7 @@ from typing import Any
 import jobs.kind
 from jobs.contract import EXIT_BAD_ARGS, EXIT_DONE, EXIT_OUT_OF_MEMORY, EXIT_UNFINISHED, BadArgs
 from supervisor import queue, vram
-from supervisor.child import Child, attempt_mark
+from supervisor.child import Child
 from supervisor.errors import Refused, StaleAttempt
 from supervisor.queue import Job, NewJob
 
@@ -167,15 +167,6 @@ def last_lines(log: Path, most: int = LAST_LINES) -> list[str]:
         return []
     began = max((number for number, line in enumerate(lines) if line.startswith("── attempt ")), default=-1)
     return ["".join(c if c.isprintable() else "�" for c in line.expandtabs()) for line in lines[began + 1 :][-most:]]
-
-
-def mark_log(log: Path, job: Job, pid: int) -> None:
-    """A line in the job's log where an attempt begins."""
-    try:
-        with open(log, "ab") as file:
-            file.write(attempt_mark(job.attempt, pid))
-    except OSError:
-        pass  # a full disk must not stop the job that may free it
 
 
 def _eta_at(child: Child, done: float, total: float) -> float | None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import math
 import os
 import sqlite3
 import time
@@ -26,6 +27,7 @@ def jobd(tmp_path):
     home = Home(tmp_path)
     database.create(home.queue_db)
     made = Daemon(home, Settings(device="cpu", standby=False, cgroups=False))
+    made.due["house"] = math.inf  # nobody makes backups of it
     yield made
     made.db.close()
     made.soft_db.close()
@@ -106,7 +108,7 @@ def test_an_attempt_that_the_queue_does_not_know_any_more_stops_nobody(jobd):
 
 
 def test_a_machine_without_room_for_a_process_is_no_fault_of_the_job(jobd, monkeypatch):
-    def start(*_):
+    def start(*_, **__):
         raise OSError(daemon.errno.EAGAIN, "Resource temporarily unavailable")
 
     monkeypatch.setattr(daemon.children, "start", start)
@@ -120,7 +122,7 @@ def test_a_machine_without_room_for_a_process_is_no_fault_of_the_job(jobd, monke
 
 
 def test_a_claimed_job_whose_end_could_not_be_written_is_not_forgotten(jobd, monkeypatch):
-    def start(*_):
+    def start(*_, **__):
         raise OSError(daemon.errno.ENOENT, "no such program")
 
     monkeypatch.setattr(daemon.children, "start", start)
@@ -167,7 +169,7 @@ def test_a_standby_is_not_ended_by_the_memory_it_took_itself(jobd, monkeypatch):
     for free_mib, already, stands in ((999, False, False), (1000, False, True), (600, True, True), (499, True, False)):
         monkeypatch.setattr(standby, "free_memory_mib", lambda free_mib=free_mib: free_mib)
         there = [*jobd.children, *([standing] if already else [])]
-        assert (standby.wanted(jobd.db, there, jobd.options, None) is not None) == stands
+        assert (standby.wanted(jobd.db, there, jobd.options, None, jobd.lane, True) is not None) == stands
 
 
 json_like = st.recursive(
