@@ -24,6 +24,8 @@ EXIT_UNFINISHED = 75  # saved; run me again, blameless: EX_TEMPFAIL
 MARK = "NEVERREST_JOB"  # in every child's environment: <home id>:<job>:<attempt>, inherited by its whole tree
 REPORT_FD = "NEVERREST_REPORT_FD"  # any program, in any language, may write report lines to this descriptor
 PROGRESS_EVERY_S = 0.2
+TICKET = "ticket.json"  # in the workdir: a ticket that is too long for the pipe
+MOST_IN_PIPE = 2048  # bytes; a pipe holds at least 4096, so that nobody waits for a child that does not read
 
 
 class BadArgs(Exception):
@@ -59,11 +61,23 @@ class Ticket:
     lane_lock: str | None = None  # the file to flock at `go`, before the GPU is touched; the tree inherits it
 
     def to_line(self) -> bytes:
-        return json.dumps(asdict(self)).encode() + b"\n"
+        """The line for the child's stdin. A long ticket lies in the workdir, and the line says where.
+
+        Raises OSError where it can't be written there.
+        """
+        line = json.dumps(asdict(self)).encode() + b"\n"
+        if len(line) <= MOST_IN_PIPE:
+            return line
+        path = os.path.join(self.workdir, TICKET)
+        with open(os.open(f"{path}.new", os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(line)
+        os.replace(f"{path}.new", path)
+        return json.dumps({"at": path}).encode() + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes) -> "Ticket":
-        return cls(**json.loads(line))
+        told = json.loads(line)
+        return cls(**(json.loads(Path(told["at"]).read_bytes()) if set(told) == {"at"} else told))
 
 
 def inside(home: Path, path: str) -> Path:

@@ -1,5 +1,6 @@
 """What supervisor and child promise each other, without a process."""
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -17,6 +18,20 @@ def test_a_ticket_comes_back_from_its_line_as_it_was():
     line = TICKET.to_line()
     assert line.count(b"\n") == 1  # whatever is in it: a line is a line
     assert Ticket.from_line(line) == TICKET
+
+
+def test_a_long_ticket_keeps_nobody_waiting_for_a_child_that_does_not_read(tmp_path):
+    ticket = Ticket(7, 3, "sleep", {"names": ["x" * 100] * 10_000}, str(tmp_path), str(tmp_path))
+    read, write = os.pipe2(os.O_NONBLOCK)
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)  # the least that a pipe may hold
+    line = ticket.to_line()
+    assert os.write(write, line) == len(line)
+    assert os.write(write, b'{"go": {"device": "cuda:0"}}\n') > 0  # and there is room for the next line
+    told, _, _ = os.read(read, 1 << 16).partition(b"\n")
+    assert Ticket.from_line(told) == ticket
+    assert (tmp_path / "ticket.json").stat().st_mode & 0o777 == 0o600
+    os.close(read)
+    os.close(write)
 
 
 @given(st.lists(st.sampled_from(["a", "..", ".", "b c", "", "/", "~"]), min_size=1, max_size=5).map("/".join))
