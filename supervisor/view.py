@@ -42,7 +42,7 @@ def as_dict(
         "finished_at": job.finished_at, "eta_at": job.eta_at, "ran_s": job.ran_s,
         "expected": {"starts_at": soon.starts_at, "ends_at": soon.ends_at, "before": soon.before},
         "progress": {"done": job.done, "total": job.total, "unit": job.unit, "metrics": job.metrics},
-        "note": job.note, "error": job.error,
+        "note": job.note, "error": job.error, "cause": job.cause, "stall_s": job.stall_s,
     }  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def expected(home: Home, db: sqlite3.Connection, now: float) -> dict[int, "forec
 
 def show(told: argparse.Namespace) -> None:
     """Everything about one job."""
-    from supervisor import origin, queue, tags, view
+    from supervisor import origin, queue, tags, verdict, view
 
     home = homes.find(told.home)
     db, now = home.connect(), time.time()
@@ -59,6 +59,8 @@ def show(told: argparse.Namespace) -> None:
     }  # fmt: skip
     events = db.execute("select at, attempt, what, detail from event where job_id = ? order by id", (told.id,))
     facts["events"] = [dict(row) for row in events]
+    if job.state == "failed":
+        facts["last_lines"] = verdict.last_lines(home.log(job.id))
     if show_json(told, facts):
         return
     for name, value in facts.items():
@@ -80,6 +82,8 @@ def said_of(name: str, value: Any, now: float) -> list[str]:
 
     from supervisor import view
 
+    if name == "last_lines":
+        return ["", *(f"  {line}" for line in value)]
     if name == "args":
         return [json.dumps({key: item for key, item in value.items() if key != "env"}, ensure_ascii=False)]
     if name == "origin":
