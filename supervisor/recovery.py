@@ -91,8 +91,8 @@ def wait_for_strays(
 
 
 def strays(home: Home, home_id: str, cgroups: tree.Cgroups) -> list[tree.Process]:
-    """Every process an earlier supervisor of this home started and that lives: by mark, lane lock and cgroup."""
-    found = tree.marked(f"{home_id}:") + tree.holders(home.lane_lock("gpu"))
+    """Every process an earlier supervisor of this home started and that lives: by mark, lane lock, limit and cgroup."""
+    found = tree.marked(f"{home_id}:") + tree.holders(home.lane_lock("gpu")) + tree.limited(home_id)
     for group in cgroups.left(f"neverrest-{home_id}-"):
         found += tree.members(group)
     return list({process.pid: process for process in found}.values())

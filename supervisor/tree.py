@@ -1,15 +1,18 @@
 """What is left of a child: every process it started, however it tried to get away.
 
-Four handles, because each alone misses some escape (measured, docs/decisions/0003):
+Five handles, because each alone misses some escape (measured, docs/decisions/0003 and 0012):
     cgroup      misses none; but only where the kernel lets us make one
     subreaper   orphans of our children become ours; but it dies with us
     mark        NEVERREST_JOB in the environment; but a child may clear it
     lane lock   the flock its tree inherits; but close_fds drops it
+    limit       a resource limit with an odd value: fork and exec keep it, nobody clears it by chance
 """
 
 import ctypes
 import errno
+import hashlib
 import os
+import resource
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -117,6 +120,39 @@ def take_memory_back() -> None:
 
 
 # ── who lives ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def limit_of(home_id: str) -> int:
+    """The value of RLIMIT_RTTIME that says whose tree a process is of: microseconds, above 18,000 years of them."""
+    return 1 << 59 | int.from_bytes(hashlib.blake2b(home_id.encode(), digest_size=7).digest())
+
+
+def carry_limit(home_id: str) -> bool:
+    """From now on we carry this home's limit, and so does every process that comes from us. Whether we may.
+
+    It bounds nothing: it counts for realtime scheduling alone, and its end is never reached.
+    """
+    try:
+        resource.setrlimit(resource.RLIMIT_RTTIME, (limit_of(home_id), limit_of(home_id)))
+    except (OSError, ValueError):
+        return False  # we were given a lower one, and may not raise it
+    return True
+
+
+def limited(home_id: str) -> list[Process]:
+    """Every process that carries this home's limit. Not those that jobd started for itself: their mark says so."""
+    wanted = str(limit_of(home_id)).encode()
+    found = [process for process in everyone() if wanted in _limit(process.pid)]
+    return [process for process in found if not (mark_of(process.pid) or "").startswith("neverrest:")]
+
+
+def _limit(pid: int) -> bytes:
+    """The line of /proc/PID/limits that names the limit."""
+    try:
+        with open(f"/proc/{pid}/limits", "rb") as file:
+            return next((line for line in file if line.startswith(b"Max realtime timeout")), b"")
+    except OSError:
+        return b""
 
 
 def read(pid: int) -> Process | None:

@@ -1,6 +1,10 @@
 """Where a supervisor died: what its children left on disk, and what becomes of the jobs that ran."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -107,3 +111,25 @@ def test_one_that_cannot_be_killed_is_named_and_nothing_runs_beside_it(db, home,
     said = capfd.readouterr().err
     assert f"ALARM: processes {2**22 + 1} of an earlier supervisor can't be killed" in said
     assert Path("/proc/sys/kernel/random/boot_id").read_text().strip() == recovery._boot_id()
+
+
+LIMITED = """
+import os, subprocess, sys
+from supervisor import tree
+assert tree.carry_limit("home")
+quiet = {"stdout": subprocess.DEVNULL, "start_new_session": True}
+stray = subprocess.Popen(["sleep", "600"], env={}, **quiet)
+helper = subprocess.Popen(["sleep", "600"], env={"NEVERREST_JOB": "neverrest:gpu"}, **quiet)
+print(stray.pid, helper.pid)
+"""
+
+
+def test_a_process_without_any_mark_is_known_by_its_limit_and_a_helper_of_jobd_is_let_alone(home):
+    said = subprocess.run([sys.executable, "-P", "-c", LIMITED], stdout=subprocess.PIPE, text=True, check=True).stdout
+    stray, helper = map(int, said.split())
+    try:
+        assert [process.pid for process in recovery.strays(home, "home", tree.Cgroups(wanted=False))] == [stray]
+        assert recovery.strays(home, "another home", tree.Cgroups(wanted=False)) == []
+    finally:
+        for pid in (stray, helper):
+            os.kill(pid, signal.SIGKILL)

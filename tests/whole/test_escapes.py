@@ -50,8 +50,17 @@ def double_fork_empty_env(way, pids):
 def spawn(way, pids):
     multiprocessing.get_context("spawn").Process(target=stay, args=(way, pids)).start()
 
-def no_handle_at_all(way, pids):
-    """Closes every descriptor and clears its environment."""
+def nohup(way, pids):
+    subprocess.Popen(["nohup", *again(way, pids)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+def closed_fds(way, pids):
+    if os.fork() == 0:
+        os.setsid()
+        os.closerange(0, 1024)
+        stay(way, pids)
+
+def closed_fds_empty_env(way, pids):
+    """Closes every descriptor, clears its environment, leaves its session and its parent."""
     if os.fork() == 0:
         subprocess.Popen(again(way, pids), start_new_session=True, env={})
         os._exit(0)
@@ -72,7 +81,19 @@ if __name__ == "__main__":
     time.sleep(600)
 '''
 
-WAYS = ("fork", "fork_setsid", "popen", "popen_new_session", "double_fork_empty_env", "spawn")
+HANDLES = ("mark", "lane lock", "limit", "subreaper", "cgroup")
+SEEN = {  # each way, and the handles that still see it when the job's leader is gone
+    "fork": {"mark", "lane lock", "limit", "subreaper", "cgroup"},
+    "fork_setsid": {"mark", "lane lock", "limit", "subreaper", "cgroup"},
+    "popen": {"mark", "limit", "subreaper", "cgroup"},
+    "popen_new_session": {"mark", "limit", "subreaper", "cgroup"},
+    "double_fork_empty_env": {"lane lock", "limit", "subreaper", "cgroup"},
+    "spawn": {"mark", "limit", "subreaper", "cgroup"},
+    "nohup": {"mark", "limit", "subreaper", "cgroup"},
+    "closed_fds": {"mark", "limit", "subreaper", "cgroup"},
+    "closed_fds_empty_env": {"limit", "subreaper", "cgroup"},
+}
+WAYS = tuple(SEEN)
 
 LOOK = """
 import os, sys
@@ -121,7 +142,7 @@ cgroups_or_not = pytest.mark.parametrize("cgroups", [True, False], ids=["cgroups
 @pytest.mark.parametrize("end", ["exits", "killed"])
 def test_no_straggler_outlives_its_job(tower, cgroups, end):
     with_cgroups(tower, cgroups)
-    pids = start_stragglers(tower, end, *WAYS, "no_handle_at_all")
+    pids = start_stragglers(tower, end, *WAYS)
     tower.start()
     until((pids / "all.tmp").exists)
     assert alive(tower, pids) == []
@@ -130,33 +151,48 @@ def test_no_straggler_outlives_its_job(tower, cgroups, end):
 @cgroups_or_not
 def test_no_straggler_outlives_a_job_whose_supervisor_was_killed(tower, cgroups):
     with_cgroups(tower, cgroups)
-    pids = start_stragglers(tower, "stays", *WAYS, *(["no_handle_at_all"] if cgroups else []))
+    pids = start_stragglers(tower, "stays", *WAYS)
     tower.start()
     until((pids / "all.tmp").exists)
     tower.kill_jobd()
     assert alive(tower, pids) == []
 
 
-def test_without_cgroups_one_that_closed_its_files_and_cleared_its_environment_is_missed_by_the_next_supervisor(tower):
-    """The limit that docs/decisions names. Where this fails one day, the limit is gone: say so there."""
-    tower.set(cgroups=False, grace_s=0.3)
-    pids = start_stragglers(tower, "stays", "no_handle_at_all")
+def test_each_handle_sees_the_escapes_that_it_is_said_to_see(tower):
+    """The table of docs/decisions/0012, looked up in the kernel while jobd stands still and the leader is gone."""
+    with_cgroups(tower, True)
+    pids = start_stragglers(tower, "stays", *WAYS)
     tower.start()
     until((pids / "all.tmp").exists)
-    tower.kill_jobd()
-    try:
-        assert alive(tower, pids) == ["no_handle_at_all"]
-    finally:
-        os.kill(int((pids / "no_handle_at_all").read_text()), signal.SIGKILL)
+    group = next(iter(tree.Cgroups().left(f"neverrest-{tower.home_id}-1-")))
+    os.kill(tower.jobd.pid, signal.SIGSTOP)
+    (leader,) = [p for p in tree.marked(f"{tower.home_id}:") if p.parent == tower.jobd.pid]
+    leader.kill(signal.SIGKILL)
+    until(lambda: tree.read(leader.pid) is None)
+    seen = {
+        "mark": tree.marked(f"{tower.home_id}:"), "lane lock": tree.holders(tower.home.lane_lock("gpu")),
+        "limit": tree.limited(tower.home_id), "cgroup": tree.members(group),
+        "subreaper": [process for process in tree.everyone() if process.parent == tower.jobd.pid],
+    }  # fmt: skip
+    by_pid = {handle: {process.pid for process in seen[handle]} for handle in HANDLES}
+    found = {}
+    for way in WAYS:
+        pid = int((pids / way).read_text())
+        found[way] = {handle for handle in HANDLES if pid in by_pid[handle]}
+        print(f"{way:22}", *(f"{handle if handle in found[way] else '-':10}" for handle in HANDLES))
+    os.kill(tower.jobd.pid, signal.SIGCONT)
+    assert found == SEEN
+    assert alive(tower, pids) == []
 
 
 @cgroups_or_not
-def test_a_stopped_straggler_is_swept_too(tower, cgroups):
+@pytest.mark.parametrize("way", ["popen_new_session", "closed_fds_empty_env"])
+def test_a_stopped_straggler_is_swept_too(tower, cgroups, way):
     with_cgroups(tower, cgroups)
-    pids = start_stragglers(tower, "stays", "popen_new_session")
+    pids = start_stragglers(tower, "stays", way)
     tower.start()
     until((pids / "all.tmp").exists)
-    os.kill(int((pids / "popen_new_session").read_text()), signal.SIGSTOP)
+    os.kill(int((pids / way).read_text()), signal.SIGSTOP)
     tower.ctl("cancel", 1)
     tower.until(1, "cancelled")
     assert alive(tower, pids) == []
