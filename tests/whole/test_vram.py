@@ -46,7 +46,8 @@ STAY = "import pathlib\nwhile not pathlib.Path('free').exists(): time.sleep(0.02
 
 def hold(tower: Tower, mib: int, *options: object, then: str = STAY) -> int:
     """A job that takes so much of the card, for as long as it lives."""
-    return tower.add("command", *options, argv=(sys.executable, "-c", HOLD + then, str(mib)), cwd=str(tower.path))
+    argv = (sys.executable, "-c", f"{HOLD}import os; os.chdir({str(tower.path)!r})\n{then}", str(mib))
+    return tower.add("command", *options, argv=argv)
 
 
 def let_go(tower: Tower) -> None:
@@ -167,24 +168,32 @@ def test_a_job_that_outgrows_its_memory_saves_and_leaves_and_fails_only_without_
     assert job.cause == "out of memory"
 
 
-@pytest.mark.parametrize(
-    ("trouble", "state"), [({"error": LOST}, "lost"), ({"error": RESET_REQUIRED}, "reset"), ({"hang": 600}, "hung")]
-)
-def test_a_card_in_trouble_closes_the_lane_and_its_job_is_not_to_blame(tower, card, trouble, state):
-    tower.set(device="auto", nvml_deadline_s=0.5)
-    job = tower.sh("while [ ! -e free ]; do sleep 0.02; done; [ -e healthy ]", "--set", f"cwd={tower.path}")
+def test_a_card_that_is_lost_closes_the_lane_until_it_is_back_and_its_job_is_not_to_blame(tower, card):
+    job = tower.sh(f"cd {tower.path}; while [ ! -e free ]; do sleep 0.02; done; [ -e healthy ]")
     start(tower)
     tower.until(job, "running")
-    card.set(**trouble)
-    until(lambda: f"({state}:" in tower.said, "jobd found it")
+    card.set(error=LOST)
+    until(lambda: "(lost:" in tower.said, "jobd found it")
     let_go(tower)
     tower.until(job, "queued")
     assert tower.job(job).failures == 0
-    until(lambda: f"closed: the card can't be used ({state}:" in waits(tower, job), "the list says so")
+    until(lambda: "closed: the card can't be used (lost:" in waits(tower, job), "the list says so")
     (tower.path / "healthy").touch()
-    card.set(error=0, hang=0)
+    card.set(error=0)
     tower.until(job, "succeeded")
     assert "the GPU lane is open again" in tower.said
+
+
+@pytest.mark.parametrize(("trouble", "state"), [({"error": RESET_REQUIRED}, "reset"), ({"hang": 600}, "hung")])
+def test_a_card_that_needs_a_reset_or_does_not_answer_gets_no_job(tower, card, trouble, state):
+    start(tower)
+    card.set(**trouble)
+    tower.set(device="auto", nvml_deadline_s=0.5)
+    tower.stop_jobd()
+    job = tower.sh("true")
+    start(tower)
+    until(lambda: f"closed: the card can't be used ({state}:" in waits(tower, job), "the list says so")
+    assert tower.job(job).attempt == 0
 
 
 def test_a_driver_that_does_not_match_its_library_is_no_reason_to_use_the_cpu(tower, card):
