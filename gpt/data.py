@@ -64,10 +64,9 @@ def _without_padding(
 
 
 @lru_cache(maxsize=2)
-def _epoch_order(seed: int, epoch: int, num_contexts: int) -> list[int]:
+def _epoch_order(seed: int, epoch: int, num_contexts: int) -> Tensor:
     generator = torch.Generator().manual_seed(hash_seed(seed, epoch))
-    order: list[int] = torch.randperm(num_contexts, generator=generator).tolist()
-    return order
+    return torch.randperm(num_contexts, generator=generator)  # 8 bytes a context, where a list takes 36
 
 
 def hash_seed(seed: int, epoch: int) -> int:
@@ -78,4 +77,4 @@ def hash_seed(seed: int, epoch: int) -> int:
 def context_at(seed: int, place: int, num_contexts: int) -> int:
     """The context a run sees at `place` (0, 1, 2 ...): each epoch is a permutation of its own, and sees each once."""
     epoch, within = divmod(place, num_contexts)
-    return _epoch_order(seed, epoch, num_contexts)[within]
+    return int(_epoch_order(seed, epoch, num_contexts)[within])

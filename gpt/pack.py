@@ -100,7 +100,7 @@ class Packing:
     def shard_names(self) -> list[str]:
         return [name for split in self.splits.values() for name in split.shards]
 
-    def documents(self, ids: Sequence[int] | NDArray[np.int64]) -> Iterator[Document]:
+    def documents(self, ids: Sequence[int] | NDArray[Any]) -> Iterator[Document]:
         """Lay records out, in the order of ids. Raises Stopped when told to."""
         for at in range(0, len(ids), BATCH):
             if self.stop():

@@ -64,9 +64,12 @@ def _refuse_strangers(db: sqlite3.Connection, path: Path) -> None:
 
 def fingerprint(db: sqlite3.Connection) -> Fingerprint:
     """The state of the factory that db reads."""
-    hashes = [sha256 for (sha256,) in db.execute("select sha256 from article order by id")]
+    num_articles, hashes = 0, hashlib.sha256()
+    for (sha256,) in db.execute("select sha256 from article order by id"):
+        num_articles += 1
+        hashes.update(sha256.encode())
     num_records, last = db.execute("select count(*), coalesce(max(id), 0) from record").fetchone()
-    return Fingerprint(len(hashes), num_records, last, hashlib.sha256("".join(hashes).encode()).hexdigest())
+    return Fingerprint(num_articles, num_records, last, hashes.hexdigest())
 
 
 def fetch(db: sqlite3.Connection, ids: Sequence[int]) -> list[tuple[int, str, str]]:

@@ -22,7 +22,7 @@ from gpt import source
 from gpt.pack import JOURNAL, QUESTIONS, PackConfig, pack
 from gpt.packer import Document, Packer
 from gpt.shards import IGNORE, Pack, open_pack
-from gpt.shuffle import BadPack, permutation, split_articles
+from gpt.shuffle import BadPack, order_records, shuffle, split_articles
 from gpt.source import Stopped
 from gpt.tokenizer import Tokenizer
 from gpt.train_tokenizer import TokenizerConfig, make_tokenizer
@@ -130,13 +130,14 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_order(
     assert packed_records(open_pack(tmp_path / "other"), "train") != packed_records(packed, "train")
 
 
-def test_the_permutation_is_uniform() -> None:
+def test_the_shuffle_is_uniform() -> None:
     """chi-square of (place before, place after) over many seeds; (n-1)^2 degrees of freedom."""
     count, seeds = 6, 6000
     table = np.zeros((count, count))
     orders = Counter[tuple[int, ...]]()
     for seed in range(seeds):
-        order = permutation(count, seed)
+        order = np.arange(count)
+        shuffle(order, seed)
         table[np.arange(count), order] += 1
         orders[tuple(map(int, order))] += 1
     chi2 = ((table - seeds / count) ** 2 / (seeds / count)).sum()
@@ -146,6 +147,18 @@ def test_the_permutation_is_uniform() -> None:
     chi2 = sum((orders[order] - seeds / all_orders) ** 2 for order in itertools.permutations(range(count)))
     chi2 /= seeds / all_orders
     assert abs(chi2 - (all_orders - 1)) < 4 * math.sqrt(2 * (all_orders - 1))
+
+
+def test_the_order_is_one_permutation_of_all_train_records_with_the_kept_articles_taken_out(home: Path) -> None:
+    known = rows(home, "select id, article_id from record where role = 'train' order by id")
+    whole = np.array([row["id"] for row in known])
+    shuffle(whole, 3)
+    in_val = {row["id"] for row in known if row["article_id"] in (2, 5)}
+    with source.opened(home / "factory.db") as db:
+        order = order_records(db, {2, 5}, seed=3)
+    assert order["train"].tolist() == [id for id in whole if id not in in_val]
+    assert order["val"].tolist() == [id for id in whole if id in in_val]
+    assert in_val
 
 
 def test_records_leave_in_an_order_that_forgot_how_they_came(packed: Pack) -> None:
