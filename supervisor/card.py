@@ -5,6 +5,7 @@ A card that can't be used is asked again, each time after a longer wait. One tha
 
 import dataclasses
 import json
+import math
 import selectors
 import sqlite3
 import time
@@ -53,12 +54,12 @@ class Card:
         """Monotonic: when `look` has something to do; for ever away when it has not."""
         if self._probe is not None and self._probe.asked_at is not None:
             return self._probe.answers_until
-        return float("inf") if self._look_at is None else self._look_at
+        return math.inf if self._look_at is None else self._look_at
 
     def look_in(self, seconds: float) -> None:
-        """The next look comes then, where there is anything to look at."""
+        """The next look comes then at the latest, where there is anything to look at."""
         if self.now is not None:
-            self._look_at = time.monotonic() + seconds
+            self._look_at = min(self._look_at or math.inf, time.monotonic() + seconds)
 
     def look(self, *, closely: bool = False) -> bool:
         """Ask when it is time to; take the answer when it is there. Whether one was taken."""
@@ -82,7 +83,7 @@ class Card:
 
     def _ask(self, closely: bool) -> None:
         assert self._probe is not None
-        self.asked_at = time.monotonic()
+        self.asked_at, self._look_at = time.monotonic(), math.inf
         if not self._probe.ask(closely=closely):
             self._look_at = time.monotonic() + self._again_s  # the kernel holds the process that hung
         self._listen()

@@ -129,6 +129,7 @@ class Lane:
         if short:
             held_by = f"held by {holders(self.card.now)}"
             short = {job_id: f"{needs}; {held_by}" for job_id, needs in short.items()}
+            self.card.look_in(BUSY_EVERY_S)
         self._short = short
         return found
 
@@ -213,9 +214,9 @@ class Lane:
             asked_since = self.card.asked_at >= stay.left_at
             return asked_since and self._reclaim(stay, card, time.monotonic() - stay.left_at)
         assert stay.child is not None
-        if stay.watch(card):
+        if has_grown := stay.watch(card):
             self._peaks[stay.child.job.id] = (vram.recipe(stay.child.job.kind, stay.child.ticket.args), stay.peak_mib)
-        return self._outgrew(stay, stay.child) or bool(self._overtaken)
+        return self._outgrew(stay, stay.child) or has_grown or bool(self._overtaken)
 
     def _outgrew(self, stay: Stay, child: Child) -> bool:
         """Whether it took more than its user said: then it saves, leaves, and its death gives the memory back."""
