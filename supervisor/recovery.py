@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from supervisor import notify, queue, tree, verdict
+from supervisor import notify, queue, standing, tree, verdict
 from supervisor.db import transaction
 from supervisor.home import Home
 from supervisor.notify import say
@@ -37,6 +37,7 @@ def recover(
     now = time.time()
     with transaction(db):
         for job in queue.running(db):
+            standing.charge_lost(db, job)
             state = take_back(db, home, job, rebooted, now)
             say(f"job {job.id} was running when the supervisor went: {state}")
         queue.set_meta(db, "boot_id", boot_id)

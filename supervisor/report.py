@@ -54,9 +54,8 @@ def card_line(card: dict[str, Any]) -> str:
 def time_line(shares: list[ledger.Share]) -> list[str]:
     """'92.1 % train (3h02m)' and so on, of the GPU lane."""
     total = sum(share.seconds for share in shares)
-    names = {"empty": "queue empty", "down": "no supervisor", "switching": "switching jobs"}
     return [
-        f"{share.seconds / total:.1%} {share.kind or names.get(share.what, share.what)}"
+        f"{share.seconds / total:.1%} {share.kind or ledger.CLASSES.get(share.what, share.what)}"
         f" ({view.duration(share.seconds)})"
         for share in shares
     ]

@@ -9,6 +9,7 @@ is disabled with the reason, and the others go on. To edit or to remove one touc
 import dataclasses
 import json
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -141,8 +142,11 @@ def is_due(db: sqlite3.Connection, *, now: float) -> bool:
     return db.execute(f"select 1 {DUE} limit 1", {"now": now}).fetchone() is not None
 
 
-def claim(db: sqlite3.Connection, *, now: float) -> Job | None:
-    """queued -> running: the job of the evergreen whose turn it is, made now if it has none. None: none gives work."""
+def claim(db: sqlite3.Connection, *, now: float, fits: Callable[[Job], bool] = lambda job: True) -> Job | None:
+    """queued -> running: the job of the evergreen whose turn it is, made now if it has none. None: none gives work.
+
+    fits: whether the GPU has room for a job; whose job does not fit is passed over.
+    """
     with transaction(db):
         rows = db.execute(
             f"select standing.*, job.state, job.error {DUE}"
@@ -156,7 +160,8 @@ def claim(db: sqlite3.Connection, *, now: float) -> Job | None:
             else:
                 job_id = one.job_id if row["state"] == "queued" else _make(db, one, now, now + EVERY_S)
                 assert job_id is not None
-                return queue.claim_job(db, job_id, now=now)
+                if fits(queue.get(db, job_id)):
+                    return queue.claim_job(db, job_id, now=now)
     return None
 
 
@@ -165,6 +170,15 @@ def charge(db: sqlite3.Connection, job: Job, seconds: float) -> None:
     if job.evergreen_id is not None:
         with transaction(db):
             db.execute("update standing set pass = pass + ? / weight where id = ?", (seconds, job.evergreen_id))
+
+
+def charge_lost(db: sqlite3.Connection, job: Job) -> None:
+    """The same for an attempt whose supervisor is gone: as far as the ledger saw it."""
+    [seconds] = db.execute(
+        "select coalesce(sum(seen_at - began_at), 0.0) from span where job_id = ? and began_at >= ?",
+        (job.id, (job.started_at or 0.0) - 1.0),  # the ledger's clock and the calendar may be a second apart
+    ).fetchone()
+    charge(db, job, seconds)
 
 
 def _retire(db: sqlite3.Connection, one: Standing, error: str, now: float) -> None:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from supervisor import cron, queue, standing
+from supervisor import cron, ledger, queue, standing
 from supervisor.errors import Refused
 from supervisor.queue import NewJob
 from supervisor.standing import Standing
@@ -173,6 +173,17 @@ def test_a_queue_that_holds_only_an_evergreens_job_can_be_left(db):
     assert queue.can_still_run(db)
     queue.leave_unfinished(db, job.id, job.attempt, now=1)
     assert not queue.can_still_run(db)
+
+
+def test_what_ran_while_jobd_was_killed_counts_for_the_turn_too(db):
+    plant(db, "a", weight=2.0)
+    job = standing.claim(db, now=1000.0)
+    for what, began_at, seen_at in [("preparing", 1000.1, 1004.1), ("running", 1004.1, 1010.1)]:
+        db.execute("update span set closed = 1")
+        ledger.enter(db, ledger.Entry(what, job_id=job.id), now=began_at)
+        db.execute("update span set seen_at = ? where closed = 0", (seen_at,))
+    standing.charge_lost(db, job)
+    assert pass_of(db, "a") == pytest.approx(5.0)
 
 
 # ── the calendar ──────────────────────────────────────────────────────────────────────────────────────────────────
