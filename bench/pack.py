@@ -1,10 +1,13 @@
 """How fast records become packed contexts, beside plain SentencePiece on the same texts in the same run.
 
     .venv/bin/python bench/pack.py [--records 60000] [--context-len 4096] [--factory PATH]
+    .venv/bin/python bench/pack.py --only shuffle --records 2300000
 
 The factory is made of the bundled sample: passages asked for in 28 ways each, and short questions, about half and half;
 or give one of your own, which is only read: --factory PATH.
-Packing runs in a process of its own, so its peak memory is its own. Speeds are per second of CPU time of one core.
+Packing runs in a process of its own, so its peak memory is its own; it is measured over a quarter of the factory too,
+so that what grows with the factory can be told. Speeds are per second of CPU time of one core.
+Shuffling is what packing does before it tokenizes: draw an order of all records, read each one in that order.
 """
 
 import argparse
@@ -14,11 +17,13 @@ import json
 import random
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sentencepiece
@@ -28,8 +33,9 @@ sys.path.insert(0, str(ROOT))
 
 from datagen.factory import open_factory, transaction  # noqa: E402
 from gpt import source  # noqa: E402
-from gpt.pack import PackConfig, pack  # noqa: E402
+from gpt.pack import BATCH, PackConfig, pack  # noqa: E402
 from gpt.shards import open_pack  # noqa: E402
+from gpt.shuffle import order_records, split_articles  # noqa: E402
 from gpt.tokenizer import Tokenizer  # noqa: E402
 from gpt.train_tokenizer import TokenizerConfig, make_tokenizer  # noqa: E402
 
@@ -67,19 +73,47 @@ def make_record(article: int, number: int, sentences: list[str], dice: random.Ra
     return "cloze", f"{article}:{number}", question, sentence[-dice.randint(5, 40) :]
 
 
-def pack_here(home: Path, context_len: int) -> None:
-    """The child: pack, and say what it cost."""
-    started, cpu = time.monotonic(), time.process_time()
+def pack_here(home: Path, context_len: int, first: int | None) -> dict[str, Any]:
+    """The child: pack (the first so many records alone), and say what it cost."""
     with source.opened(home / "factory.db") as db:
+        if first is not None:
+            db.execute(f"create temp view record as select * from main.record where id <= {first}")
         manifest = pack(db, Tokenizer.load(home / "tokenizer"), home / "pack", PackConfig(context_len))
+    return {
+        "records": sum(counts["num_documents"] for counts in manifest["counts"].values()),
+        "tokens": sum(counts["num_tokens"] for counts in manifest["counts"].values()),
+        "fill_share": manifest["fill_share"],
+    }
+
+
+def shuffle_here(home: Path) -> dict[str, Any]:
+    """The child: read every record in the order of the permutation, as packing does."""
+    num_bytes = 0
+    with source.opened(home / "factory.db") as db:
+        order = order_records(db, split_articles(db, 0.1, 0), 0)
+        for ids in order.values():
+            for at in range(0, len(ids), BATCH):
+                rows = source.fetch(db, ids[at : at + BATCH].tolist())
+                num_bytes += sum(len(question) + len(answer) for _, question, answer in rows)
+    return {"records": sum(map(len, order.values())), "bytes": num_bytes}
+
+
+def measured(args: argparse.Namespace) -> None:
+    started, cpu = time.monotonic(), time.process_time()
+    home = args.child
+    result = shuffle_here(home) if args.only == "shuffle" else pack_here(home, args.context_len, args.first)
     cost = {
         "wall_s": time.monotonic() - started,
         "cpu_s": time.process_time() - cpu,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "tokens": sum(counts["num_tokens"] for counts in manifest["counts"].values()),
-        "fill_share": manifest["fill_share"],
     }
-    print(json.dumps(cost))
+    print(json.dumps(result | cost))
+
+
+def child(home: Path, *options: object) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--child", str(home), *map(str, options)]
+    cost: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return cost
 
 
 def plain_sentencepiece(home: Path) -> tuple[float, float]:
@@ -110,33 +144,59 @@ def main() -> None:
     parser.add_argument("--context-len", type=int, default=4096)
     parser.add_argument("--vocab-size", type=int, default=8000)
     parser.add_argument("--factory", type=Path)
-    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=["shuffle"])
+    for hidden, kind in (("--child", Path), ("--first", int)):
+        parser.add_argument(hidden, type=kind, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        return pack_here(args.child, args.context_len)
+        return measured(args)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         if args.factory:
             (home / "factory.db").symlink_to(args.factory.absolute())
         else:
             make_factory(home / "factory.db", args.records)
-        with source.opened(home / "factory.db") as db:
-            make_tokenizer(db, home / "tokenizer", home, TokenizerConfig(args.vocab_size, max_characters=3_000_000))
-        command = [sys.executable, __file__, "--child", folder, "--context-len", str(args.context_len)]
-        for name in ("first", "again"):  # twice, with the plain encoder between: the machine is shared
-            cost = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-            plain, spent = plain_sentencepiece(home)
-            print(
-                f"{name}: pack {cost['tokens'] / cost['cpu_s'] / 1e6:.2f} M tokens/s of CPU "
-                f"({cost['tokens'] / 1e6:.1f} M tokens, {cost['cpu_s']:.1f} s CPU, {cost['wall_s']:.1f} s wall, "
-                f"peak {cost['peak_mib']:.0f} MiB); plain sentencepiece {plain / 1e6:.2f} M tokens/s ({spent:.1f} s)"
-            )
-            if name == "first":
-                speed = loader(home)
-                print(f"fill {cost['fill_share']}; loader {speed:.0f} contexts/s")
-                for path in (home / "pack").iterdir():
-                    path.unlink()
+        shuffling(home)
+        if args.only is None:
+            packing(home, args)
     return None
+
+
+def shuffling(home: Path) -> None:
+    cost = child(home, "--only", "shuffle")
+    mb, size = cost["bytes"] / 1e6, (home / "factory.db").stat().st_size / 1e6
+    print(
+        f"shuffle: {cost['records']} records, {mb:.0f} MB of text (a file of {size:.0f} MB) read in their new order in "
+        f"{cost['wall_s']:.1f} s ({cost['cpu_s']:.1f} s CPU), {1000 * cost['wall_s'] / mb:.1f} s a GB, "
+        f"peak {cost['peak_mib']:.0f} MiB"
+    )
+
+
+def packing(home: Path, args: argparse.Namespace) -> None:
+    with source.opened(home / "factory.db") as db:
+        make_tokenizer(db, home / "tokenizer", home, TokenizerConfig(args.vocab_size, max_characters=3_000_000))
+        [quarter] = db.execute("select max(id) / 4 from record").fetchone()
+    options = ("--context-len", args.context_len)
+    small = child(home, *options, "--first", quarter)
+    shutil.rmtree(home / "pack")
+    for name in ("first", "again"):  # twice, with the plain encoder between: the machine is shared
+        cost = child(home, *options)
+        plain, spent = plain_sentencepiece(home)
+        print(
+            f"{name}: pack {cost['tokens'] / cost['cpu_s'] / 1e6:.2f} M tokens/s of CPU "
+            f"({cost['tokens'] / 1e6:.1f} M tokens, {cost['cpu_s']:.1f} s CPU, {cost['wall_s']:.1f} s wall, "
+            f"peak {cost['peak_mib']:.0f} MiB); plain sentencepiece {plain / 1e6:.2f} M tokens/s ({spent:.1f} s)"
+        )
+        if name == "first":
+            print(f"fill {cost['fill_share']}; loader {loader(home):.0f} contexts/s")
+            shutil.rmtree(home / "pack")
+    grown = (cost["peak_mib"] - small["peak_mib"]) * 2**20 / (cost["records"] - small["records"])
+    per_record = (home / "factory.db").stat().st_size / cost["records"]
+    print(
+        f"memory: {small['peak_mib']:.0f} MiB for {small['records']} records, {cost['peak_mib']:.0f} for "
+        f"{cost['records']}: {grown:.1f} bytes a record; a factory of 5 GB has {5e9 / per_record / 1e6:.1f} M: "
+        f"{cost['peak_mib'] + grown * (5e9 / per_record - cost['records']) / 2**20:.0f} MiB"
+    )
 
 
 if __name__ == "__main__":
