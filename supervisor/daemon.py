@@ -402,7 +402,9 @@ class Daemon:
 
     def _claim_evergreen(self, lane: str, now: float) -> Job | None:
         """Nothing else is due: the lane must not idle."""
-        return standing.claim(self.db, now=now) if self._keeps_evergreens(lane) else None
+        if not self._keeps_evergreens(lane):
+            return None
+        return standing.claim(self.db, now=now, fits=lambda job: self.lane.fits(self.db, job))
 
     def _keeps_evergreens(self, lane: str) -> bool:
         return lane == "gpu" and not self.until_empty  # they never come to an end

@@ -46,12 +46,13 @@ class Lane:
         self._holder: str | None = None  # who holds its lock or its memory and can't be killed
         self._held_since: float | None = None  # monotonic
         self._stay: Stay | None = None  # who has the card, or had it until its memory is back
-        self._best_mib = 0  # the most that was ever free with nobody of ours there
+        self._best_mib = 0  # the most that was ever free with nobody of ours there, of a card of this name
         self._short: dict[int, str] = {}  # due jobs that do not fit now: {id: what they need}
+        self._held_by = ""  # who holds what they need
         self._overtaken: set[int] = set()  # who of them was due before the job that runs
         self._peaks: dict[int, tuple[str, int]] = {}  # the queue does not know yet: {job: (its recipe, MiB)}
         self._boot_id = ""
-        self._said: tuple[str | None, ...] = (None, "", "", "{}", "")  # as the queue knows it
+        self._said: tuple[str | None, ...] = (None, "", "", "{}", "", "")  # as the queue knows it
 
     @property
     def closed(self) -> str | None:
@@ -120,18 +121,22 @@ class Lane:
         """
         if self.card.now is None:
             return queue.peek(db, "gpu", now=now)
-        room, short, found = self._room(freed), {}, None
-        for job in queue.due(db, "gpu", now=now, most=MOST_DUE):
-            if (needs := vram.short_of(db, self.fitted(db, job), room)) is None:
-                found = job
-                break
-            short[job.id] = needs
-        if short:
-            held_by = f"held by {holders(self.card.now)}"
-            short = {job_id: f"{needs}; {held_by}" for job_id, needs in short.items()}
+        self._short = {}
+        due = queue.due(db, "gpu", now=now, most=MOST_DUE)
+        return next((job for job in due if self.fits(db, job, freed=freed)), None)
+
+    def fits(self, db: sqlite3.Connection, job: Job, *, freed: bool = False) -> bool:
+        """Whether the card has room for this job, as it is or as if it were freed. If not, the list says what lacks."""
+        if self.card.now is None:
+            return True
+        needs = vram.short_of(db, self.fitted(db, job), self._room(freed))
+        if needs is None:
+            return True
+        if not self._short:
+            self._held_by = holders(self.card.now)
             self.card.look_in(BUSY_EVERY_S)
-        self._short = short
-        return found
+        self._short[job.id] = f"{needs}; held by {self._held_by}"
+        return False
 
     def fitted(self, db: sqlite3.Connection, job: Job) -> Job:
         """The job with the micro_batch that was learned to fit a card with so much free."""
@@ -180,7 +185,9 @@ class Lane:
         """At the start: what an earlier supervisor's job held is back before anybody gets the card."""
         self._boot_id = queue.meta(db, "boot_id") or ""
         boot_id, _, used = (queue.meta(db, "vram_before") or "").partition(" ")
+        best, _, name = (queue.meta(db, "vram_best") or "").partition(" ")
         if (card := self.card.now) is not None:
+            self._best_mib = int(best) if name == card.name and best.isdigit() else card.free_mib
             known = boot_id == self._boot_id and used.isdigit()
             before = dataclasses.replace(card, free_mib=card.memory_mib - int(used), processes={}) if known else None
             self._stay = Stay(self.home_id, None, before, left_at=time.monotonic())
@@ -248,7 +255,8 @@ class Lane:
 
     def write_down(self, db: sqlite3.Connection) -> None:
         """Say that it was closed or opened, and keep what it is like now, when that changed since the last time."""
-        news = (self.closed, self.card.device, self._wait_words(), json.dumps(self._short), self._before())
+        best = f"{self._best_mib} {self.card.name}" if self._best_mib else ""
+        news = (self.closed, self.card.device, self._wait_words(), json.dumps(self._short), self._before(), best)
         if news == self._said:
             return
         if self.closed != self._said[0]:
@@ -259,6 +267,8 @@ class Lane:
             queue.set_meta(db, "lane_waits", news[2])
             queue.set_meta(db, "vram_short", news[3])
             queue.set_meta(db, "vram_before", news[4])
+            if best:
+                queue.set_meta(db, "vram_best", best)
         self._said = news
 
     def _wait_words(self) -> str:

@@ -9,13 +9,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from supervisor import card, gpu, queue
+from supervisor import card, gpu, queue, standing, vram
 from supervisor.child import Phase
 from supervisor.gpu import Gpu
 from supervisor.home import Home
 from supervisor.lane import Lane
 from supervisor.queue import NewJob
 from supervisor.settings import Settings
+from supervisor.standing import Standing
 
 CARD = Gpu("healthy", "GeForce RTX 4080", 16376, 15800)
 
@@ -249,6 +250,20 @@ def test_a_supervisor_that_finds_its_job_dead_waits_for_that_memory_too(made, db
     assert again.is_free()
 
 
+def test_the_most_that_was_ever_free_is_remembered(made, db, clock):
+    """A game that runs when jobd starts must not make a job that was seen to need more start beside it."""
+    see(made, clock, used(576))
+    see(made, clock, used(576))
+    made.write_down(db)
+    again = Lane(Home(made.lock.parent.parent), "home", Settings(), selectors.DefaultSelector())
+    again.card._probe = Answers()
+    see(again, clock, used(8000))
+    again.expect_back(db)
+    job = queue.get(db, queue.add(db, NewJob("sleep", {}, "gpu"), now=0))
+    vram.note_peak(db, job.id, vram.recipe("sleep", {}), CARD.name, 9000, now=0)
+    assert not again.fits(db, job)
+
+
 def test_after_a_reboot_what_was_used_before_says_nothing(made, db, clock):
     queue.set_meta(db, "vram_before", "an older boot 576")
     queue.set_meta(db, "boot_id", "boot")
@@ -321,3 +336,19 @@ def test_nobody_is_asked_to_leave_for_memory_that_may_be_a_strangers(made, db, c
     made.give(child)
     see(made, clock, used(9000), 1.0)
     assert child.why is None
+
+
+def test_an_evergreen_whose_job_does_not_fit_is_passed_over(made, db, clock):
+    see(made, clock, used(576))
+    see(made, clock, CARD)
+    see(made, clock, used(8000))
+    for name, args in (("big", {"seconds": 1}), ("small", {"seconds": 2})):
+        standing.add(db, Standing("evergreen", name, "sleep", args, "gpu", -1000, True, 3), now=0)
+    vram.note_peak(db, 0, vram.recipe("sleep", {"seconds": 1}), CARD.name, 9000, now=0)
+    job = standing.claim(db, now=1, fits=lambda job: made.fits(db, job))
+    assert job is not None
+    assert job.args == {"seconds": 2}
+    assert made.waits == (
+        "waiting-vram",
+        "9000 MiB of VRAM (learned) and a reserve of 1024 MiB; held by nobody we can see",
+    )
