@@ -47,7 +47,7 @@ class Outbox:
     """The notices of one home. `look` is called at every turn of the loop and never waits."""
 
     def __init__(self, db: sqlite3.Connection, home: Home, options: Settings) -> None:
-        self._db, self._home, self._notify = db, home, options.notify
+        self._db, self._home, self.options = db, home, options
         self._look_at = self._send_at = 0.0  # monotonic
         self._under_way: Delivery | None = None
 
@@ -56,7 +56,7 @@ class Outbox:
         if time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + LOOK_EVERY_S
-        if not self._notify.ways:
+        if not self.options.notify.ways:
             forget(self._db)
             return
         self._notice(time.time())
@@ -66,7 +66,7 @@ class Outbox:
 
     def leave(self) -> None:
         """jobd leaves: what is due goes out now, and has LEAVE_S. What does not is still in the outbox."""
-        if not self._notify.ways:
+        if not self.options.notify.ways:
             return
         until = time.monotonic() + LEAVE_S
         self._notice(time.time())
@@ -83,7 +83,7 @@ class Outbox:
     def _notice(self, now: float) -> None:
         for what, (key, began, over) in ALARMS.items():
             notice_alarm(self._db, what, queue.meta(self._db, key) or "", began, over, now=now)
-        notice_empty(self._db, self._notify.empty_after_min * 60, now=now)
+        notice_empty(self._db, self.options.notify.empty_after_min * 60, now=now)
         notice_week(self._db, now=now)
 
     # ── what is due ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -93,16 +93,16 @@ class Outbox:
         due = self._db.execute(
             "select * from notice where done_at is null and next_try_at <= ? order by id limit ?", (now, AT_ONCE)
         ).fetchall()
-        silent = [row["id"] for row in due if row["what"] not in self._notify.on]
+        silent = [row["id"] for row in due if row["what"] not in self.options.notify.on]
         due = [row for row in due if row["id"] not in set(silent)]
         if silent:
             _close(self._db, silent, now=now)
         if not due:
             return bool(silent)
-        by_way = {way: [row for row in due if way not in json.loads(row["told"])] for way in self._notify.ways}
+        by_way = {way: [row for row in due if way not in json.loads(row["told"])] for way in self.options.notify.ways}
         by_way = {way: rows for way, rows in by_way.items() if rows}
         messages = {way: self._message(rows, now) for way, rows in by_way.items()}
-        told = {"notify": asdict(self._notify), "home": str(self._home.path), "messages": messages}
+        told = {"notify": asdict(self.options.notify), "home": str(self._home.path), "messages": messages}
         self._send_at = time.monotonic() + GAP_S
         try:
             self._under_way = Delivery(told, {way: [row["id"] for row in rows] for way, rows in by_way.items()})
@@ -149,7 +149,7 @@ class Outbox:
                 else:
                     failed.append(f"by {way}: {error}")
             for notice_id in {one for rows in ids.values() for one in rows}:
-                _settle(self._db, notice_id, self._notify.ways, now)
+                _settle(self._db, notice_id, self.options.notify.ways, now)
         self._under_way = None
         if failed:
             say(view.safe(f"a notice did not get out {'; '.join(failed)}: again later"))

@@ -11,7 +11,10 @@ from urllib.parse import urlsplit
 
 from supervisor.errors import Refused
 
-LIVE = ("grace_s", "min_slice_s", "reclaim_s", "cpu_slots", "standby_min_free_mib", "reserve_mib")  # by a reload, too
+LIVE = (  # by a reload, too
+    "grace_s", "min_slice_s", "reclaim_s", "cpu_slots", "standby_min_free_mib", "reserve_mib", "log_mib",
+    "disk_floor_mib", "notify",
+)  # fmt: skip
 OCCASIONS = ("failed", "held", "gpu", "disk", "queue", "empty", "weekly")
 
 
@@ -87,7 +90,7 @@ def read_again(home: Path, now: Settings) -> tuple[Settings, str]:
     names = [field.name for field in dataclasses.fields(Settings)]
     changed = {name for name in names if getattr(new, name) != getattr(now, name)}
     at_once = {name: getattr(new, name) for name in LIVE if name in changed}
-    words = [f"{name} = {value!r}" for name, value in at_once.items()]
+    words = [name if name == "notify" else f"{name} = {value!r}" for name, value in at_once.items()]  # it holds secrets
     words += [f"{name} counts from jobd's next start" for name in sorted(changed - set(LIVE))]
     return dataclasses.replace(now, **at_once), f"settings read again: {', '.join(words) or 'nothing changed'}"
 

@@ -22,7 +22,7 @@ class Space:
     """What the home's disk has left, and whether that will do. Sizes in MiB."""
 
     def __init__(self, home: Home, options: Settings) -> None:
-        self._home, self._floor, self._log_bytes = home, options.disk_floor_mib, options.log_mib << 20
+        self._home, self.options = home, options
         self._uncapped = False  # this file system gives no part of a file back: said once
         self._told: str | None = None  # as the queue knows it; None: it was not told yet
         self.low = ""  # why nobody may start; '' while there is room
@@ -31,8 +31,9 @@ class Space:
     def look(self) -> bool:
         """What is free now. Whether it got low, or has room again."""
         before, free = bool(self.low), free_mib(self._home.path)
-        if free < self._floor + (min(self._floor // 8, MARGIN_MIB) if self.low else 0):
-            self.low = f"{free} MiB are free for the home, disk_floor_mib is {self._floor}: make room, and jobs go on"
+        floor = self.options.disk_floor_mib
+        if free < floor + (min(floor // 8, MARGIN_MIB) if self.low else 0):
+            self.low = f"{free} MiB are free for the home, disk_floor_mib is {floor}: make room, and jobs go on"
         else:
             self.low = ""
         return before != bool(self.low)
@@ -41,7 +42,7 @@ class Space:
         """Give back what is too old in the logs of these jobs."""
         for job_id in running:
             try:
-                logs.cap(self._home.log(job_id), self._log_bytes)
+                logs.cap(self._home.log(job_id), self.options.log_mib << 20)
             except OSError as error:
                 if not self._uncapped:
                     known = error.errno == errno.EOPNOTSUPP

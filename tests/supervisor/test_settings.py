@@ -89,6 +89,13 @@ def test_a_reload_takes_what_can_count_at_once_and_names_what_can_not(tmp_path):
     assert settings.read_again(tmp_path, dataclasses.replace(after, device="cpu"))[1].endswith("nothing changed")
 
 
+def test_what_a_reload_says_of_notify_tells_no_address(tmp_path):
+    (tmp_path / "settings.toml").write_text("log_mib = 3\n[notify]\nwebhook = 'https://secret.example.org'\n")
+    after, said = settings.read_again(tmp_path, Settings())
+    assert after.notify.webhook == "https://secret.example.org"
+    assert said == "settings read again: log_mib = 3, notify"
+
+
 def test_a_reload_of_wrong_settings_keeps_the_old_ones_and_says_why(tmp_path):
     (tmp_path / "settings.toml").write_text("grace_s = 'long'\n")
     after, said = settings.read_again(tmp_path, Settings(grace_s=7.0))

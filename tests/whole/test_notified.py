@@ -1,6 +1,7 @@
 """A real jobd tells a person: at once, and after a crash what it had not told yet."""
 
 import json
+import signal
 
 from tower import until
 
@@ -55,3 +56,15 @@ def test_a_gpu_that_has_nothing_to_do_is_told(tower):
     tower.start()
     until(lambda: messages(tower), "told")
     assert "nothing to do for the GPU since " in messages(tower)[0]["text"]
+
+
+def test_a_jobd_told_to_read_its_settings_again_tells_from_now_on_and_minds_the_new_floor(tower):
+    tower.start()
+    job = tower.add("sleep", seconds=60)
+    until(lambda: tower.job(job).done > 0, "it works")
+    tower.set(disk_floor_mib=1 << 40)
+    notify(tower, command=["/bin/sh", "-c", f"cat >> {tower.path / 'told'}"], on=["disk"])
+    tower.jobd.send_signal(signal.SIGHUP)
+    until(lambda: messages(tower), "told")
+    assert "the disk is nearly full: " in messages(tower)[0]["text"]
+    until(lambda: tower.job(job).state == "queued", "nobody works")
