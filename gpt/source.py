@@ -17,6 +17,7 @@ from typing import Any
 VERSION = 1  # the user_version of the factory files this room can read
 BUSY_S = 60.0
 LOOK_EVERY = 256  # rows between two looks at whether to stop
+LONGEST_LINE = 2**16  # characters: a text without line breaks must not get into a sample whole, or not at all
 
 
 class BadSource(Exception):
@@ -84,9 +85,16 @@ def fetch(db: sqlite3.Connection, ids: Sequence[int]) -> list[tuple[int, str, st
 def training_lines(db: sqlite3.Connection) -> Iterator[str]:
     """Every line of text a model may meet: the articles', then the train records' questions and answers."""
     for (text,) in db.execute("select text from article order by id"):
-        yield from filter(None, text.split("\n"))
+        yield from _lines(text)
     for question, answer in db.execute("select question, answer from record where role = 'train' order by id"):
-        yield from filter(None, f"{question}\n{answer}".split("\n"))
+        yield from _lines(f"{question}\n{answer}")
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Lines that hold something; one longer than LONGEST_LINE in parts."""
+    for line in text.split("\n"):
+        for start in range(0, len(line), LONGEST_LINE):
+            yield line[start : start + LONGEST_LINE]
 
 
 def count_characters(db: sqlite3.Connection) -> int:
@@ -126,7 +134,8 @@ def write_sample(
 ) -> Sample:
     """Put about max_characters of the factory's lines into a file, one per line, each kept or left by a seeded chance.
 
-    avoid: characters that must not stand in the sample; they are left out. Memory stays flat.
+    avoid: characters that must not stand in the sample; they are left out. Memory stays flat, and so does
+    that of training on the sample: the factory's size only changes how seldom a line is drawn.
     Raises Stopped when told to.
     """
     chance = max_characters / max(count_characters(db), 1)

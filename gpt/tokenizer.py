@@ -9,7 +9,9 @@ user types. How one is trained: train_tokenizer.py.
 import functools
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import sentencepiece
@@ -18,6 +20,7 @@ END_OF_TEXT, IM_START, IM_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 TAGS = (END_OF_TEXT, IM_START, IM_END)
 SPACE = "▁"  # U+2581, SentencePiece's sign for a space; one that stands in the text goes through as three bytes
 MODEL_FILE = "tokenizer.model"
+WORD = re.compile(r"[^\W\d_]+")
 BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
@@ -110,10 +113,23 @@ class Tokenizer:
         return "\ufffd".encode() if self._processor.is_unknown(token) else name.replace(SPACE, " ").encode()
 
 
-def tokens_per_word(tokenizer: Tokenizer, texts: Iterable[str]) -> float | None:
-    """Tokens for each whitespace-separated word of the texts; None when they hold no word."""
-    tokens = words = 0
+@dataclass(frozen=True)
+class Economy:
+    """What texts cost a tokenizer. tokens_per_word: for each word between white space. whole_words: the share of words
+    (letters alone, as they stand after a space) that are one token. None when the texts hold no word."""
+
+    num_tokens: int
+    tokens_per_word: float | None
+    whole_words: float | None
+
+
+def economy(tokenizer: Tokenizer, texts: Iterable[str]) -> Economy:
+    num_tokens = num_words = 0
+    letters: Counter[str] = Counter()
     for text in texts:
-        tokens += len(tokenizer.encode(text))
-        words += len(text.split())
-    return tokens / words if words else None
+        num_tokens += len(tokenizer.encode(text))
+        num_words += len(text.split())
+        letters.update(WORD.findall(text))
+    whole = sum(times for word, times in letters.items() if len(tokenizer.encode(f" {word}")) == 1)
+    per_word = num_tokens / num_words if num_words else None
+    return Economy(num_tokens, per_word, whole / letters.total() if letters else None)

@@ -15,7 +15,7 @@ import sqlite3
 import string
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ import sentencepiece
 from datagen import files
 from gpt import source
 from gpt.source import Stopped
-from gpt.tokenizer import MODEL_FILE, SPACE, TAGS, BadTokenizer, Tokenizer, tokens_per_word
+from gpt.tokenizer import MODEL_FILE, SPACE, TAGS, BadTokenizer, Tokenizer, economy
 
 ROLES = ("user", "assistant")
 YEARS = tuple(str(year) for year in range(1900, 2000))
@@ -88,23 +88,36 @@ def make_tokenizer(
         tell(len(trained), len(sizes))
         trained[size] = train(sample.path, replace(config, vocab_size=size), stop)
     tokenizer = trained[config.vocab_size]
-    report = {size: tokens_per_word(each, sample.held_out) for size, each in trained.items()}
+    sizes_report = compared(trained, sample.held_out)
     sample.path.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     files.write_whole(folder / MODEL_FILE, tokenizer.model_bytes)
-    files.write_json(folder / REPORT, {"tokens_per_word": report, "measured_on": sample.facts()})
+    files.write_json(folder / REPORT, {"sizes": sizes_report, "measured_on": sample.facts()})
     manifest = given | {
         "kind": "tokenizer",
         "run": run,
         "vocab_size": tokenizer.vocab_size,
         "sample": sample.facts(),
-        "tokens_per_word": report[config.vocab_size],
+        "tokens_per_word": sizes_report[config.vocab_size]["tokens_per_word"],
         "single_tokens": len(config.single_tokens()),
         "sha256": {name: files.sha256(folder / name) for name in (MODEL_FILE, REPORT)},
     }
     files.write_manifest(folder, manifest)
     tell(len(sizes), len(sizes))
     return manifest
+
+
+def compared(trained: dict[int, Tokenizer], texts: Sequence[str]) -> dict[int, dict[str, Any]]:
+    """Each size's economy on the same texts. tokens_saved: the share of tokens it needs less than the smallest does."""
+    found = {size: economy(tokenizer, texts) for size, tokenizer in trained.items()}
+    most = found[min(found)].num_tokens
+    return {size: asdict(each) | {"tokens_saved": 1 - each.num_tokens / (most or 1)} for size, each in found.items()}
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """What the tokenizer job measured, by size: num_tokens, tokens_per_word, whole_words, tokens_saved."""
+    report: dict[str, Any] = json.loads((folder / REPORT).read_text())
+    return report
 
 
 def _found(folder: Path, given: dict[str, Any], run: int | None) -> dict[str, Any]:

@@ -49,12 +49,12 @@ def check(args: Args, home: Path) -> None:
 def run(args: Args, job: Run, prepared: object = None) -> None:
     from gpt import source
     from gpt.tokenizer import BadTokenizer
-    from gpt.train_tokenizer import TokenizerConfig, make_tokenizer
+    from gpt.train_tokenizer import TokenizerConfig, make_tokenizer, read_report
 
     config = TokenizerConfig(args.vocab_size, args.terms, args.max_characters, args.seed)
     try:
         with source.opened(job.path(args.factory)) as db:
-            manifest = make_tokenizer(
+            make_tokenizer(
                 db,
                 job.path(args.out),
                 job.workdir,
@@ -68,4 +68,16 @@ def run(args: Args, job: Run, prepared: object = None) -> None:
         raise BadArgs(str(error)) from error
     except source.Stopped as error:
         raise Unfinished from error
-    job.note(f"{manifest['vocab_size']} pieces, {manifest['tokens_per_word']:.3f} tokens per word")
+    for size, found in read_report(job.path(args.out)).get("sizes", {}).items():
+        job.note(describe(size, found))
+
+
+def describe(size: str, found: dict[str, float | None]) -> str:
+    """One size of the report, as a sentence."""
+    if found["tokens_per_word"] is None or found["whole_words"] is None or found["tokens_saved"] is None:
+        return f"{size} pieces; no text was held out to measure them on"
+    saved = f", {found['tokens_saved']:.1%} fewer tokens than the smallest" if found["tokens_saved"] else ""
+    return (
+        f"{size} pieces: {found['tokens_per_word']:.3f} tokens per word, {found['whole_words']:.1%} of words in one "
+        f"token{saved}"
+    )

@@ -1,17 +1,27 @@
 """A tokenizer gives every text back, keeps years and terms whole, and lets nobody type a tag."""
 
-import json
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datagen.factory import open_factory, transaction
+from datagen.files import read_manifest
 from gpt import source
 from gpt.source import Stopped
-from gpt.tokenizer import MODEL_FILE, TAGS, BadTokenizer, Tokenizer, tokens_per_word
-from gpt.train_tokenizer import MONTHS, YEARS, TokenizerConfig, check_single_tokens, make_tokenizer, train
+from gpt.tokenizer import MODEL_FILE, TAGS, BadTokenizer, Tokenizer, economy
+from gpt.train_tokenizer import (
+    MONTHS,
+    YEARS,
+    TokenizerConfig,
+    check_single_tokens,
+    make_tokenizer,
+    read_report,
+    train,
+)
 from tests.gpt.small_factory import make_factory
 
 TERMS = ("Wehrmacht", "Pearl Harbor", "U-boat")
@@ -28,7 +38,7 @@ TEXTS = st.one_of(
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("tokenizer")
     with source.opened(make_factory(home / "factory.db")) as db:
-        make_tokenizer(db, home / "made", home, CONFIG, compare=(780,))
+        make_tokenizer(db, home / "made", home, CONFIG, compare=(690,))
     return home
 
 
@@ -121,22 +131,62 @@ def test_the_same_text_gives_the_same_bytes(folder: Path, tokenizer: Tokenizer) 
 
 
 def test_the_report_stands_beside_smaller_vocabularies_on_text_that_was_held_out(folder: Path) -> None:
-    report = json.loads((folder / "made" / "report.json").read_text())
-    assert list(report["tokens_per_word"]) == ["800", "780"]
+    report = read_report(folder / "made")
+    large, small = report["sizes"]["800"], report["sizes"]["690"]
+    assert list(report["sizes"]) == ["800", "690"]
     assert report["measured_on"]["num_held_out_lines"] > 0
-    assert 1 < report["tokens_per_word"]["800"] <= report["tokens_per_word"]["780"]
+    assert 1 < large["tokens_per_word"] < small["tokens_per_word"]
+    assert 0 < small["whole_words"] <= large["whole_words"] < 1
+    assert small["tokens_saved"] == 0
+    assert large["tokens_saved"] == pytest.approx(1 - large["num_tokens"] / small["num_tokens"])
+    assert read_manifest(folder / "made")["tokens_per_word"] == large["tokens_per_word"]
+
+
+def test_tokens_and_whole_words_are_counted_as_a_reader_would(tokenizer: Tokenizer) -> None:
+    text = "In May 1944 the Wehrmacht xqzvw."
+    found = economy(tokenizer, [text, text])
+    words = [len(tokenizer.encode(f" {word}")) == 1 for word in ("In", "May", "the", "Wehrmacht", "xqzvw")]
+    assert words[1]
+    assert words[3]
+    assert not words[4]
+    assert found.num_tokens == 2 * len(tokenizer.encode(text))
+    assert found.tokens_per_word == found.num_tokens / 12
+    assert found.whole_words == sum(words) / 5
+
+
+def test_a_corpus_many_times_as_large_gives_no_larger_sample_to_train_on(tmp_path: Path) -> None:
+    sizes = []
+    for articles in (20, 200):
+        with source.opened(make_factory(tmp_path / f"{articles}.db", num_articles=articles)) as db:
+            path = tmp_path / f"{articles}.txt"
+            sizes.append((source.count_characters(db), source.write_sample(db, path, max_characters=9000, seed=1)))
+    (small, first), (large, second) = sizes
+    assert large > 9 * small > 9 * 9000, "else it proves nothing"
+    for sample in (first, second):
+        assert 0.6 * 9000 < sample.num_characters < 1.3 * 9000
+
+
+def test_a_text_without_line_breaks_is_drawn_in_parts_not_whole(tmp_path: Path) -> None:
+    path = make_factory(tmp_path / "factory.db")
+    with closing(open_factory(path)) as db, transaction(db):
+        db.execute("update article set text = ? where id = 3", ("seven words that never come to end. " * 20_000,))
+    with source.opened(path) as db:
+        lines = list(source.training_lines(db))
+        sample = source.write_sample(db, tmp_path / "sample.txt", max_characters=200_000, seed=0)
+    assert max(map(len, lines)) == source.LONGEST_LINE
+    assert sum(map(len, lines)) == 20_000 * 36 + sum(len(line) for line in lines if "never come" not in line)
+    assert 0 < sample.num_characters < 500_000
 
 
 def test_more_pieces_take_fewer_tokens_per_word(sample: Path) -> None:
     lines = sample.read_text().splitlines()
-    few, many = (tokens_per_word(train(sample, TokenizerConfig(size)), lines) for size in (650, 800))
-    assert few is not None
-    assert many is not None
-    assert many < few
+    few, many = (economy(train(sample, TokenizerConfig(size)), lines) for size in (650, 800))
+    assert many.num_tokens < few.num_tokens
 
 
 def test_a_text_without_words_has_no_tokens_per_word(tokenizer: Tokenizer) -> None:
-    assert tokens_per_word(tokenizer, ["", " "]) is None
+    found = economy(tokenizer, ["", " "])
+    assert (found.tokens_per_word, found.whole_words) == (None, None)
 
 
 def test_held_out_lines_are_never_trained_on_and_the_limit_holds(folder: Path) -> None:
@@ -158,9 +208,9 @@ def test_held_out_lines_are_never_trained_on_and_the_limit_holds(folder: Path) -
 def test_a_finished_tokenizer_is_left_alone_and_never_changed(folder: Path) -> None:
     before = (folder / "made" / MODEL_FILE).stat().st_mtime_ns
     with source.opened(folder / "factory.db") as db:
-        make_tokenizer(db, folder / "made", folder, CONFIG, compare=(780,))
+        make_tokenizer(db, folder / "made", folder, CONFIG, compare=(690,))
         with pytest.raises(BadTokenizer, match="made with other config"):
-            make_tokenizer(db, folder / "made", folder, TokenizerConfig(700, TERMS), compare=(780,))
+            make_tokenizer(db, folder / "made", folder, TokenizerConfig(700, TERMS), compare=(690,))
     assert (folder / "made" / MODEL_FILE).stat().st_mtime_ns == before
 
 
