@@ -16,6 +16,7 @@ from supervisor.db import transaction
 from supervisor.filters import Filter
 from supervisor.home import Home
 from supervisor.notify import say
+from supervisor.settings import Settings
 
 STILL_WANTED = """
     exists (select 1 from need join job as other on other.id = need.job_id
@@ -102,14 +103,14 @@ def shrink(db: sqlite3.Connection) -> str:
 class History:
     """What jobd keeps of jobs that are over: those of the last keep_days, all when that is 0."""
 
-    def __init__(self, home: Home, db: sqlite3.Connection, keep_days: float) -> None:
-        self.home, self.db, self.keep_days = home, db, keep_days
+    def __init__(self, home: Home, db: sqlite3.Connection, options: Settings) -> None:
+        self.home, self.db, self.options = home, db, options
         self._look_at = 0.0  # monotonic
 
     def look(self) -> None:
         """Forget a few, now and then; go on soon where there are more."""
-        if self.keep_days and time.monotonic() >= self._look_at:
-            more = some(self.home, self.db, keep_days=self.keep_days, now=time.time())
+        if self.options.keep_days and time.monotonic() >= self._look_at:
+            more = some(self.home, self.db, keep_days=self.options.keep_days, now=time.time())
             self._look_at = time.monotonic() + (0.0 if more else EVERY_S)
 
 

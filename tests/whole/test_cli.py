@@ -261,6 +261,7 @@ from supervisor import queue
 from supervisor.home import Home
 
 tower = Tower(Path(home))
+tower.set(disk_floor_mib=0)  # the guard would not let it come so far
 try:
     tower.start()
     tower.until(tower.sh("true"), "succeeded")
@@ -344,3 +345,53 @@ def test_starting_up(tmp_path: Path):
     assert tell("add", "sleep").stdout == "1\n"
     assert (tmp_path / "queue.db").stat().st_mode & 0o777 == 0o600  # it holds environments
     assert tell("list", "--state", "queued").returncode == 0
+
+
+# ── very many, and the past ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_killed_while_it_adds_very_many_the_queue_has_all_of_them_or_none(tower, tmp_path):
+    many = 20_000
+    path = tmp_path / "jobs.jsonl"
+    path.write_text("".join(f'{{"kind": "sleep", "name": "nap-{number}"}}\n' for number in range(many)))
+    command = [sys.executable, "-P", "-m", "supervisor.jobctl", "-C", str(tower.path), "add", "--from", str(path)]
+    wal, counts = tower.path / "queue.db-wal", []
+    for _ in range(3):
+        adding, before = subprocess.Popen(command, stdout=subprocess.DEVNULL), wal.stat().st_size
+        until(lambda at=before, it=adding: it.poll() is not None or wal.stat().st_size > at + (1 << 20), "it writes")
+        adding.kill()
+        adding.wait()
+        counts.append(tower.db.execute("select count(*) from job").fetchone()[0])
+    assert all(count % many == 0 for count in counts)
+    assert counts[0] == 0  # it was killed in the midst of its one transaction, once at least
+    assert tower.db.execute("pragma integrity_check").fetchone()[0] == "ok"
+
+
+def test_jobd_forgets_what_is_older_than_the_home_keeps(tower):
+    tower.set(keep_days=1)
+    old, new = tower.sh("echo old"), tower.sh("echo new")
+    tower.start()
+    for job in (old, new):
+        tower.until(job, "succeeded")
+    tower.stop_jobd()
+    tower.db.execute("update job set finished_at = finished_at - 2 * 86400 where id = ?", (old,))
+    tower.start()
+    until(lambda: not tower.home.workdir(old).exists(), "the old job's folder is gone")
+    assert "there is no job 1" in tower.ctl("show", old, code=1)
+    assert tower.log(new).endswith("new\n")
+    assert tower.shown(new)["state"] == "succeeded"
+
+
+def test_list_says_when_the_next_ones_start_and_end(tower):
+    tower.start()
+    nap = ("--name", "nap")
+    tower.until(tower.add("sleep", *nap, seconds=0.5), "succeeded")
+    runs, waits = tower.add("sleep", *nap, seconds=600), tower.add("sleep", *nap, seconds=600)
+    until(lambda: tower.shown(runs)["eta_at"], "it has a pace")
+    soon = tower.shown(waits)["expected"]
+    assert soon["before"] == 0
+    assert soon["starts_at"] == pytest.approx(tower.shown(runs)["eta_at"], abs=60)
+    assert soon["ends_at"] > soon["starts_at"]
+    assert " to ~" in tower.ctl("list")
+    tower.ctl("cancel", "--name", "nap", "--state", "queued,running")
+    tower.until(runs, "cancelled")
