@@ -9,14 +9,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
-from supervisor.checks import graphics, house, machine, place
+from supervisor.checks import graphics, house, machine, place, telling
 from supervisor.checks.finding import Finding
 from supervisor.home import Home
 
 CHECKS: tuple[Callable[[Home], Finding], ...] = (
-    machine.python, machine.kernel, machine.memory, machine.clock,
-    place.folder, place.disk, place.queue_db, place.settings_toml,
-    house.jobd, house.systemd, house.cgroup,
+    machine.python, machine.kernel, machine.memory, machine.clock, machine.clock_source, machine.events,
+    place.folder, place.disk, place.log_files, place.queue_db, place.settings_toml,
+    house.jobd, house.systemd, house.session, house.cgroup, telling.notices,
     graphics.graphics, graphics.torch,
 )  # fmt: skip
 

@@ -24,7 +24,7 @@ class News:
     def __init__(self, *places: Path) -> None:
         """places: files and folders; of one that is not there yet, the nearest folder above it is watched."""
         self._places = places
-        self._inotify = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)  # -1: too many; then we ask instead
+        self._inotify: int = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)  # -1: too many; then we ask instead
         self._coming = list(LOOK_AGAIN_S)
         self._looked_at = 0.0  # monotonic
         self.watch()
@@ -61,6 +61,11 @@ class News:
                 pass
         except BlockingIOError:
             pass
+
+    @property
+    def has_events(self) -> bool:
+        """Whether inotify could be had."""
+        return self._inotify >= 0
 
     def close(self) -> None:
         """Events are not to be had, or not needed any more."""

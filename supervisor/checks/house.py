@@ -1,6 +1,8 @@
 """jobd itself: whether it serves, whether it comes back after a boot, whether it may make cgroups."""
 
 import os
+import pwd
+import re
 import shlex
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from supervisor.errors import Refused
 from supervisor.home import Home
 
 CGROUPS = Path("/sys/fs/cgroup")
+PROCESSES = Path("/proc")
+LINGERS = Path("/var/lib/systemd/linger")  # a file for each account whose services outlive its logins
 
 
 def jobd(home: Home) -> Finding:
@@ -38,6 +42,21 @@ def systemd(home: Home) -> Finding:
     except Refused as refusal:
         return Finding("bad", "systemd", str(refusal))
     return Finding("ok", "systemd", f"{service.NAME} starts jobd at boot")
+
+
+def session(home: Home) -> Finding:
+    """Whether jobd goes on when its user logs out."""
+    pid = _jobd_pid(home) if view.serving(home) else None
+    group = (PROCESSES / str(pid or os.getpid()) / "cgroup").read_text()
+    whose = "jobd" if pid else "a jobd started from here"
+    found = re.search(r"/user@(\d+)\.service/", group)
+    if found is None:
+        return Finding("ok", "session", f"{whose} is bound to no login")
+    account = pwd.getpwuid(int(found[1])).pw_name
+    if (LINGERS / account).exists():
+        return Finding("ok", "session", f"{whose} is a service of {account}'s, who lingers")
+    todo = f"Say: sudo loginctl enable-linger {account}, or make it the machine's: {service.as_root(home, 'install')}"
+    return Finding("warn", "session", f"{whose} is a service of {account}'s, and ends when {account} logs out", todo)
 
 
 def cgroup(home: Home) -> Finding:

@@ -1,5 +1,6 @@
 """The machine jobd stands on: Python, kernel, memory, clock."""
 
+import ctypes
 import os
 import sqlite3
 import sys
@@ -9,10 +10,12 @@ from pathlib import Path
 from supervisor import view
 from supervisor.checks.finding import Finding, asked, settings_of
 from supervisor.home import Home
+from supervisor.news import News
 
 SQLITE_OLDEST = (3, 37, 0)  # strict tables
 KERNEL_OLDEST = (5, 14)  # cgroup.kill
 CLOCK_SLACK_S = 2.0
+TIME_ERROR, TIMEX_BYTES = 5, 256  # of adjtimex(2): the answer of a clock nobody sets; room for its struct
 
 
 def python(home: Home) -> Finding:
@@ -54,6 +57,25 @@ def clock(home: Home) -> Finding:
         behind = view.duration(newest - now)
         return Finding("bad", "clock", f"{view.moment(now)}, {behind} before something already done", "Set the clock")
     return Finding("ok", "clock", view.moment(now))
+
+
+def clock_source(home: Home) -> Finding:
+    """Whether somebody keeps the clock right: schedules and the ledger go by it."""
+    if ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(TIMEX_BYTES)) == TIME_ERROR:
+        todo = "Schedules come early or late: sudo timedatectl set-ntp true, or install chrony"
+        return Finding("warn", "clock source", "nobody sets the clock by the network", todo)
+    return Finding("ok", "clock source", "set by the network")
+
+
+def events(home: Home) -> Finding:
+    """Whether `logs -f` and `wait` are woken by what happens."""
+    watch = News(home.path)
+    heard = watch.has_events
+    watch.close()
+    if not heard:
+        todo = "`logs -f` and `wait` ask five times a second: sudo sysctl fs.inotify.max_user_instances=1024"
+        return Finding("warn", "events", "inotify has nothing left for this account", todo)
+    return Finding("ok", "events", "inotify tells of changes")
 
 
 def meminfo() -> dict[str, int]:

@@ -9,8 +9,8 @@ import sqlite3
 from dataclasses import fields
 from pathlib import Path
 
-from supervisor import settings
-from supervisor.checks.finding import Finding
+from supervisor import logs, settings
+from supervisor.checks.finding import Finding, settings_of
 from supervisor.errors import Refused
 from supervisor.home import Home
 
@@ -37,13 +37,24 @@ def folder(home: Home) -> Finding:
 
 
 def disk(home: Home) -> Finding:
-    free = shutil.disk_usage(home.path).free
+    free, floor = shutil.disk_usage(home.path).free, settings_of(home).disk_floor_mib
     found = f"{free / (1 << 30):.1f} GiB free for the home"
+    if free < floor << 20:
+        return Finding("bad", "disk", found, f"Below disk_floor_mib = {floor} nothing starts: make room")
     if free < DISK_BAD_BYTES:
         return Finding("bad", "disk", found, "Checkpoints won't fit: make room, old models first")
     if free < DISK_WARN_BYTES:
         return Finding("warn", "disk", found, "A few checkpoints fill that: make room")
     return Finding("ok", "disk", found)
+
+
+def log_files(home: Home) -> Finding:
+    """Whether the oldest part of a long log can be given back."""
+    kept = settings_of(home).log_mib
+    if not logs.can_be_capped(home.path):
+        todo = "A job that talks for weeks may fill the disk: move the home to ext4, xfs or btrfs"
+        return Finding("warn", "logs", f"{file_system(home.path)} knows no holes in files: log_mib is not kept", todo)
+    return Finding("ok", "logs", f"each keeps its newest {kept} MiB")
 
 
 def queue_db(home: Home) -> Finding:

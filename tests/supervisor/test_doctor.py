@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from supervisor import db as database
-from supervisor import doctor, gpu, queue, service
-from supervisor.checks import graphics, house, machine, place
+from supervisor import doctor, gpu, logs, queue, service
+from supervisor.checks import graphics, house, machine, place, telling
 from supervisor.checks.finding import Finding, asked
 from supervisor.gpu import Gpu
 from supervisor.home import Home
@@ -93,7 +94,7 @@ def test_a_damaged_queue_is_bad_and_is_left_as_it_is(home: Home) -> None:
     home.queue_db.write_bytes(content)
     found = place.queue_db(home)
     assert (found.mark, found.finding.split(":")[0]) == ("bad", "damaged")
-    assert "copy it aside" in found.todo
+    assert "puts the file aside whole" in found.todo
     assert home.queue_db.read_bytes() == content
 
 
@@ -125,6 +126,20 @@ def test_a_disk_that_is_nearly_full_is_told(home: Home, monkeypatch: pytest.Monk
     assert place.disk(home).mark == "warn"
     monkeypatch.setattr(place, "DISK_BAD_BYTES", free * 2)
     assert place.disk(home).mark == "bad"
+
+
+def test_a_disk_below_the_floor_is_bad(home: Home) -> None:
+    (home.path / "settings.toml").write_text(f"disk_floor_mib = {1 << 40}\n")
+    found = place.disk(home)
+    assert (found.mark, f"Below disk_floor_mib = {1 << 40} nothing starts" in found.todo) == ("bad", True)
+
+
+def test_a_disk_that_cannot_cap_logs_is_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home.path / "settings.toml").write_text("log_mib = 7\n")
+    monkeypatch.setattr(logs, "can_be_capped", lambda folder: True)
+    assert place.log_files(home).finding == "each keeps its newest 7 MiB"
+    monkeypatch.setattr(logs, "can_be_capped", lambda folder: False)
+    assert "knows no holes" in place.log_files(home).finding
 
 
 @pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="/dev/shm is no file system of its own here")
@@ -172,6 +187,66 @@ def test_too_little_memory_for_a_standby_is_told(home: Home) -> None:
     assert machine.memory(home).mark == "warn"
 
 
+def test_a_clock_that_nobody_sets_is_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert machine.clock_source(home).mark in ("ok", "warn")
+    for answer, mark in ((machine.TIME_ERROR, "warn"), (0, "ok")):
+        libc = SimpleNamespace(adjtimex=lambda timex, answer=answer: answer)
+        monkeypatch.setattr("ctypes.CDLL", lambda name, libc=libc: libc)
+        assert machine.clock_source(home).mark == mark
+
+
+def test_an_account_without_events_left_is_told(home: Home) -> None:
+    """In a process of its own: the descriptors it may have are fewer than inotify takes."""
+    ask = (
+        "import os, resource, sys; from pathlib import Path\n"
+        "from supervisor.checks import machine; from supervisor.home import Home\n"
+        "before = machine.events(Home(Path(sys.argv[1]))).mark\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+        "print(before, machine.events(Home(Path(sys.argv[1]))).mark)"
+    )
+    answer = subprocess.run([sys.executable, "-P", "-c", ask, home.path], capture_output=True, text=True, check=True)
+    assert answer.stdout == "ok warn\n"
+
+
+# ── who is told ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("notify", "mark", "words"),
+    [
+        ("", "warn", "nobody is told"),
+        ("command = ['/bin/cat']\non = ['held']", "ok", "by command, on held"),
+        ("command = ['no-such-program']", "bad", "there is no program 'no-such-program'"),
+        ("webhook = 'https://hooks.example.org/T0'", "warn", "others may read the webhook"),
+    ],
+)
+def test_ways_that_do_not_work_are_told_before_they_are_needed(home: Home, notify: str, mark: str, words: str) -> None:
+    (home.path / "settings.toml").write_text(f"[notify]\n{notify}\n")
+    (home.path / "settings.toml").chmod(0o644)
+    found = telling.notices(home)
+    assert found.mark == mark
+    assert words in found.line()
+    assert "hooks.example.org" not in found.line()
+
+
+def test_a_webhook_nobody_else_can_read_is_fine_and_notices_that_are_stuck_are_not(home: Home) -> None:
+    (home.path / "settings.toml").write_text("[notify]\nwebhook = 'https://hooks.example.org/T0'\n")
+    (home.path / "settings.toml").chmod(0o600)
+    assert telling.notices(home).mark == "ok"
+    with closing(home.connect()) as db:
+        db.execute("insert into notice (at, what, text, tries, next_try_at) values (1, 'held', 'x', 3, 9e9)")
+    assert telling.notices(home).finding == "1 could not be told"
+
+
+def test_mail_without_a_sendmail_is_bad(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home.path / "settings.toml").write_text("[notify]\nmail = 'me'\n")
+    monkeypatch.setattr("supervisor.deliver.SENDMAIL_PATH", str(home.path))
+    assert telling.notices(home).finding == "there is no sendmail"
+    (home.path / "sendmail").write_text("#!/bin/sh\n")
+    (home.path / "sendmail").chmod(0o755)
+    assert telling.notices(home).mark == "ok"
+
+
 # ── the supervisor ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -211,6 +286,24 @@ def test_the_service_is_looked_at_too(home: Home, monkeypatch: pytest.MonkeyPatc
     (home.path / "settings.toml").write_text("grace_s = 600\n")
     assert "not what this version and settings.toml would write" in house.systemd(home).finding
     assert "serves" in house.systemd(Home(units)).finding
+
+
+def test_a_jobd_that_ends_with_its_users_login_is_told(
+    home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert house.session(home).mark in ("ok", "warn")
+    monkeypatch.setattr(house, "PROCESSES", tmp_path / "proc")
+    monkeypatch.setattr(house, "LINGERS", tmp_path / "linger")
+    group = tmp_path / "proc" / str(os.getpid()) / "cgroup"
+    group.parent.mkdir(parents=True)
+    group.write_text("0::/system.slice/neverrest.service/main\n")
+    assert house.session(home).mark == "ok"
+    group.write_text("0::/user.slice/user-0.slice/user@0.service/app.slice/jobd.service\n")
+    found = house.session(home)
+    assert (found.mark, "sudo loginctl enable-linger root" in found.todo) == ("warn", True)
+    (tmp_path / "linger").mkdir()
+    (tmp_path / "linger" / "root").touch()
+    assert house.session(home).mark == "ok"
 
 
 # ── the GPU ───────────────────────────────────────────────────────────────────────────────────────────────────────
