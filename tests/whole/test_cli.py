@@ -253,7 +253,7 @@ def test_a_queue_that_may_not_grow_refuses_an_add_and_keeps_what_it_has(tower):
 IN_A_ROOM = """
 import os, signal, sys, time, subprocess
 home = sys.argv[1]
-subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", home], check=True)
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", home], check=True)
 sys.path[:0] = sys.argv[2:4]
 from pathlib import Path
 from tower import Tower, until
