@@ -83,6 +83,7 @@ def parse() -> argparse.Namespace:
 def training(args: argparse.Namespace, trainer: Trainer) -> None:
     """Steps and bare products in turn; a line each."""
     bound = products(trainer)
+    waits = timed_reading(trainer)
     step_s, bound_rates = [], []
     for number in range(args.steps + 2):
         started = time.monotonic()
@@ -91,6 +92,7 @@ def training(args: argparse.Namespace, trainer: Trainer) -> None:
         if number >= 2:  # the first ones warm up
             step_s.append(spent)
             bound_rates.append(rate)
+    waiting = statistics.median(wait / spent for wait, spent in zip(waits[2:], step_s, strict=True))
     [batch] = trainer._read_step()
     per_token, labels = flops(trainer, batch), len(batch.labels_R) / batch.num_tokens
     speed, peak = batch.num_tokens / statistics.median(step_s), statistics.median(bound_rates)
@@ -102,14 +104,29 @@ def training(args: argparse.Namespace, trainer: Trainer) -> None:
     )
     print(f"training     {speed:10,.0f} tokens/s   {speed * per_token / 1e9:8.1f} GFLOP/s")
     print(f"bare matmul  {peak / per_token:10,.0f} tokens/s   {peak / 1e9:8.1f} GFLOP/s   the same shapes, in turn")
-    print(f"training reaches {speed * per_token / peak:.0%} of the bare products")
+    print(f"training reaches {speed * per_token / peak:.0%} of the bare products, and waits {waiting:.2%} for its data")
+
+
+def timed_reading(trainer: Trainer) -> list[float]:
+    """How long each step from now on waits for its data, in seconds: nothing else runs meanwhile."""
+    waits: list[float] = []
+    read = trainer._read_step
+
+    def timed() -> list[Batch]:
+        started = time.monotonic()
+        batches = read()
+        waits.append(time.monotonic() - started)
+        return batches
+
+    trainer._read_step = timed  # type: ignore[method-assign]
+    return waits
 
 
 def flops(trainer: Trainer, batch: Batch) -> float:
     """Per token. The last MLP runs on labelled rows only, as the head does."""
     config, labels = trainer.config.model, len(batch.labels_R) / batch.num_tokens
     attended = sum((end - start) ** 2 for start, end in batch.docs.spans) / batch.num_tokens
-    saved = 6 * 8 * config.n_embd**2 * (1 - labels)
+    saved = 6 * config.mlp_weights * (1 - labels)
     return flops_per_token(config, attended, labels) - saved
 
 

@@ -1,21 +1,24 @@
-"""Checkpoints: whole or absent, checked when read, the newest two kept. No pickle.
+"""Checkpoints: whole or absent, checked when read, the newest two kept and the pinned. No pickle.
 
     checkpoint/step-0000400/
         model.safetensors  optimizer.safetensors  rng.safetensors  state.json
         manifest.json      last: the sha256 of each file above
 
 A folder is written beside its place, flushed, renamed. One without a manifest, or with a file that is not what the
-manifest says, is not used: the one before it is.
+manifest says, is not used: the one before it is. A Writer writes behind the training's back, one at a time.
 """
 
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -38,8 +41,10 @@ class Checkpoint:
     state: dict[str, Any]
 
 
-def save(root: Path, checkpoint: Checkpoint) -> Path:
-    """Put root/step-XXXXXXX on the disk, and forget all but the newest KEPT. Returns the folder.
+def save(root: Path, checkpoint: Checkpoint, pin_every: int | None = None) -> Path:
+    """Put root/step-XXXXXXX on the disk, and forget all but the newest KEPT and those pinned. Returns the folder.
+
+    pin_every: the checkpoint of every so many steps stays for good; None: of none.
 
     Raises OSError (a full disk) with the ones before still there, and nothing of this one.
     """
@@ -56,8 +61,13 @@ def save(root: Path, checkpoint: Checkpoint) -> Path:
         raise
     files.sync_folder(root)
     for old in saved(root)[KEPT:]:
-        shutil.rmtree(old)
+        if pin_every is None or step_of(old) % pin_every:
+            shutil.rmtree(old)
     return place
+
+
+def step_of(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
 
 
 def _write(folder: Path, checkpoint: Checkpoint) -> None:
@@ -65,11 +75,79 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     folder.mkdir()
     for group, tensors in checkpoint.groups.items():
         path = folder / f"{group}.safetensors"
-        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
+        _write_tensors(path, tensors)
         files.sync_file(path)
     files.write_json(folder / STATE, checkpoint.state)
     sha256 = {path.name: files.sha256(path) for path in sorted(folder.iterdir())}
     files.write_manifest(folder, {"step": checkpoint.step, "sha256": sha256})
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Raises OSError: safetensors has a word of its own for what the disk refuses."""
+    try:
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+
+
+class Writer:
+    """Writes checkpoints while training goes on: in a thread, never two at once.
+
+    What is written behind is copied first, into host memory that is kept for the next copy (fresh pages cost more than
+    the copying). saved_step: the newest step that is known to be on the disk.
+    """
+
+    def __init__(self, root: Path, tell: Callable[[str], None], *, pin_every: int | None = None) -> None:
+        self.root, self.tell, self.pin_every = root, tell, pin_every
+        self.saved_step: int | None = None
+        self._copies: dict[str, dict[str, Tensor]] = {}
+        self._pool = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: tuple[int, Future[Path]] | None = None
+
+    def write(self, checkpoint: Checkpoint) -> None:
+        """On the disk when this returns. Raises OSError (a full disk); what was there before is there still."""
+        self.finish()
+        save(self.root, checkpoint, self.pin_every)
+        self.saved_step = checkpoint.step
+
+    def begin(self, checkpoint: Checkpoint) -> None:
+        """The caller may change its tensors when this returns. Waits for the write before."""
+        self.finish()
+        self._copies = {
+            group: {name: copied(tensor, self._copies.get(group, {}).get(name)) for name, tensor in tensors.items()}
+            for group, tensors in checkpoint.groups.items()
+        }
+        copy = Checkpoint(checkpoint.step, self._copies, checkpoint.state)
+        self._writing = checkpoint.step, self._pool.submit(save, self.root, copy, self.pin_every)
+
+    def look(self) -> None:
+        """What became of the write, when it has ended: waits for nothing."""
+        if self._writing is not None and self._writing[1].done():
+            self.finish()
+
+    def finish(self) -> None:
+        """Wait for the write that is under way. When it failed that is said, and the run goes on: the old ones stay."""
+        if self._writing is None:
+            return
+        (step, writing), self._writing = self._writing, None
+        try:
+            writing.result()
+        except OSError as error:
+            kept = "none is there yet" if self.saved_step is None else f"the one of step {self.saved_step} is kept"
+            self.tell(f"the checkpoint of step {step} could not be written ({error}): {kept}, and the run goes on")
+        else:
+            self.saved_step = step
+
+    def close(self) -> None:
+        self.finish()
+        self._pool.shutdown()
+
+
+def copied(tensor: Tensor, into: Tensor | None) -> Tensor:
+    """A tensor's values in host memory; in `into`, an older copy, where that fits."""
+    if into is None or into.shape != tensor.shape or into.dtype != tensor.dtype:
+        into = torch.empty(tensor.shape, dtype=tensor.dtype)
+    return into.copy_(tensor.detach())
 
 
 def saved(root: Path) -> list[Path]:

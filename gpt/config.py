@@ -17,7 +17,19 @@ class Diverged(BadConfig):
 
 CHUNK_ROWS = 2048  # logits at a time: 2,048-4,096 are few big matmuls, 512 cost a third more (pytorch issue 124480)
 ATTENTIONS = ("auto", "loop", "bucket", "varlen")  # auto, and the backends of gpt/attention.py
-CHOICES = {"pos": ("learned", "rope"), "norm": ("layer", "rms"), "mlp": ("gelu", "relu2")}
+CHOICES = {"pos": ("learned", "rope"), "norm": ("layer", "rms"), "mlp": ("gelu", "relu2", "swiglu")}
+OPTIMIZERS = ("adamw", "muon")
+# What a run takes where it says nothing itself. Each is a switch of its own; docs/log.md says what each one gives.
+PRESETS: dict[str, dict[str, Any]] = {
+    "gpt2": {
+        "pos": "learned", "norm": "layer", "mlp": "gelu", "qk_norm": False, "bias": True, "tied": False,
+        "optimizer": "adamw", "decay": "cosine",
+    },
+    "modern": {
+        "pos": "rope", "norm": "rms", "mlp": "swiglu", "qk_norm": True, "bias": False, "tied": False,
+        "optimizer": "muon", "decay": "wsd",
+    },
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,6 +85,15 @@ class GPTConfig:
         return self.n_head if self.n_kv_head is None else self.n_kv_head
 
     @property
+    def mlp_width(self) -> int:
+        """Columns inside the MLP. A gate is a third matrix: two thirds of the width, to 64, hold as many weights."""
+        return -(-8 * self.n_embd // 192) * 64 if self.mlp == "swiglu" else 4 * self.n_embd
+
+    @property
+    def mlp_weights(self) -> int:
+        return (3 if self.mlp == "swiglu" else 2) * self.n_embd * self.mlp_width
+
+    @property
     def positions(self) -> int:
         return self.context_len if self.num_positions is None else self.num_positions
 
@@ -94,6 +115,9 @@ class TrainConfig:
     weight_decay: phases (from_epoch, value): 0.1, then 0.05 once two epochs are done.
     eval_contexts: val contexts per evaluation, spread over the split, always the same ones.
     checkpoint_every_s: also after this much time, for slow machines.
+    pin_every: the checkpoint of every so many steps is kept for good; None: only the newest ones are.
+    optimizer: "adamw", or "muon" for the matrices of the blocks, with AdamW for the rest.
+    ema_decay: of an average of the weights, which is then what is evaluated and kept as a model; None: the newest are.
     recompute: keep only each block's input for backward, and work the rest out again: less memory, more time.
     threads: of the CPU; None: as many as the process may use.
     max_deviations: a step whose loss lies further above the last ones is skipped; None: only one that is no number.
@@ -109,6 +133,8 @@ class TrainConfig:
     min_lr: float = 6e-5
     warmup_steps: int = 200
     decay: str = "cosine"
+    optimizer: str = "adamw"
+    ema_decay: float | None = None
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
     grad_clip: float = 1.0
@@ -118,6 +144,7 @@ class TrainConfig:
     eval_contexts: int = 32
     checkpoint_every: int = 200
     checkpoint_every_s: float = 300.0
+    pin_every: int | None = None
     attention: str = "auto"
     recompute: bool = False
     threads: int | None = None
@@ -146,6 +173,12 @@ class TrainConfig:
             )
         if self.decay not in schedule.DECAYS:
             raise BadConfig(f"decay={self.decay!r}: take one of {', '.join(schedule.DECAYS)}")
+        if self.optimizer not in OPTIMIZERS:
+            raise BadConfig(f"optimizer={self.optimizer!r}: take one of {', '.join(OPTIMIZERS)}")
+        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
+            raise BadConfig(f"ema_decay={self.ema_decay}: take 0 to below 1, or none")
+        if self.pin_every is not None and self.pin_every < 1:
+            raise BadConfig(f"pin_every={self.pin_every}: take 1 or more, or none")
         if self.attention not in ATTENTIONS:
             raise BadConfig(f"attention={self.attention!r}: take one of {', '.join(ATTENTIONS)}")
         starts = [start for start, _ in self.weight_decay]

@@ -3,7 +3,7 @@
 What is counted, in bytes. s: a number of the stream (2 in bf16, 4 in fp32), T: tokens of a micro-batch, C: width,
 P: parameters.
 
-    weights, gradients, AdamW's two moments   16 P, fp32
+    weights, gradients, AdamW's two moments   16 P, fp32; Muon keeps one for a matrix; an average is 4 P more
     weights in the stream's dtype             2 per matrix weight in bf16: autograd keeps the cast copy
     kept for backward, a layer                16 C s T for a GPT-2 block (tests count it); C s T when recomputed
     passing through                           a chunk of logits with its gradients, or a block's gradients
@@ -46,6 +46,8 @@ def predict(
     labelled_share: float = 0.4,
     stream_bytes: int = 2,
     recompute: bool = False,
+    optimizer: str = "adamw",
+    average: bool = False,
 ) -> Memory:
     """The peak of a training step with full contexts.
 
@@ -60,13 +62,13 @@ def predict(
     rows = int(tokens * labelled_share)
     return Memory(
         micro_batch,
-        states_mib=16 * num_parameters(config) / MIB,
+        states_mib=state_bytes(config, optimizer, average=average) / MIB,
         kept_mib=kept_bytes(config, tokens, rows, stream_bytes, recompute=recompute) / MIB,
         passing_mib=passing_bytes(config, tokens, rows, stream_bytes, recompute=recompute) / MIB,
     )
 
 
-def table(config: GPTConfig, *, contexts_per_step: int, context_len: int, **more: float | int) -> Iterator[Memory]:
+def table(config: GPTConfig, *, contexts_per_step: int, context_len: int, **more: float | str) -> Iterator[Memory]:
     """The prediction of every micro_batch that keeps the step exact: those that divide its contexts."""
     for micro_batch in range(1, contexts_per_step + 1):
         if contexts_per_step % micro_batch == 0:
@@ -87,9 +89,16 @@ def num_parameters(config: GPTConfig) -> int:
     """As GPT.num_parameters counts them, without making the model."""
     per_norm = config.n_embd * (2 if config.bias and config.norm == "layer" else 1)
     block = matrix_weights(config) + 2 * per_norm + (2 * config.head_size if config.qk_norm else 0)
-    block += (heads_width(config) + 6 * config.n_embd) if config.bias else 0
+    up = config.mlp_width * (2 if config.mlp == "swiglu" else 1)
+    block += (heads_width(config) + 2 * config.n_embd + up) if config.bias else 0
     tables = config.vocab_size * (1 if config.tied else 2) + (config.positions if config.pos == "learned" else 0)
     return config.n_layer * block + per_norm + tables * config.n_embd
+
+
+def state_bytes(config: GPTConfig, optimizer: str = "adamw", *, average: bool = False) -> int:
+    """Weights, gradients and what the optimizer keeps of each; the average of the weights, where there is one."""
+    turned = config.n_layer * matrix_weights(config) if optimizer == "muon" else 0
+    return (16 + (4 if average else 0)) * num_parameters(config) - 4 * turned
 
 
 def heads_width(config: GPTConfig) -> int:
@@ -99,7 +108,7 @@ def heads_width(config: GPTConfig) -> int:
 
 def matrix_weights(config: GPTConfig) -> int:
     """Weights of a block's four matrices."""
-    return config.n_embd * (heads_width(config) + 9 * config.n_embd)
+    return config.n_embd * (heads_width(config) + config.n_embd) + config.mlp_weights
 
 
 def kept_bytes(config: GPTConfig, tokens: int, rows: int, stream_bytes: int, *, recompute: bool = False) -> int:
@@ -122,7 +131,8 @@ def _block_bytes(config: GPTConfig, tokens: int, mlp_tokens: int, stream_bytes: 
     if config.pos == "rope":
         attention += 2 * config.head_size  # cosines and sines, for queries and for keys
     softmax = 4 * config.n_head + STATS_BYTES  # the log-sum-exp of each query, fp32
-    mlp = 2 * width + 8 * width  # what came in, normed, before and after the nonlinearity
+    # what came in, normed, before and after the nonlinearity; a gate's two halves, what it opens, what comes out
+    mlp = 2 * width + (4 if config.mlp == "swiglu" else 2) * config.mlp_width
     dropped = width * ((tokens + mlp_tokens) if config.dropout else 0)  # masks, a byte each
     copies = 2 * matrix_weights(config) if stream_bytes == 2 else 0
     mlp_bytes = mlp_tokens * (mlp * stream_bytes + STATS_BYTES)
@@ -141,7 +151,8 @@ def passing_bytes(config: GPTConfig, tokens: int, rows: int, stream_bytes: int, 
     copy, product = (2 * weight if cast else 0), stream_bytes * weight
     logits = 8 * chunk  # fp32, and their log-probabilities
     gradient = (6 if cast else 4) * chunk + product
-    gradients = 5 if recompute else 10  # widths: of the stream, and on both sides of the MLP
-    block = gradients * config.n_embd * tokens * stream_bytes
+    inside = 2 * config.mlp_width  # on both sides of the nonlinearity; for a gate, what it keeps goes as its own come
+    gradients = 5 * config.n_embd if recompute else 2 * config.n_embd + inside
+    block = gradients * tokens * stream_bytes
     block += _block_bytes(config, tokens, tokens, stream_bytes) if recompute else 0
     return head_keeps + max(copy + max(logits, gradient), block)

@@ -73,11 +73,15 @@ class MLP(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.kind = config.mlp
-        self.up = Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
-        self.down = Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
+        gated = config.mlp == "swiglu"
+        self.up = Linear(config.n_embd, (2 if gated else 1) * config.mlp_width, bias=config.bias)
+        self.down = Linear(config.mlp_width, config.n_embd, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.up(x)
+        if self.kind == "swiglu":  # arXiv:2002.05202: one half of the columns opens the other
+            gate, value = hidden.chunk(2, dim=-1)
+            return cast(Tensor, self.down(F.silu(gate) * value))
         # exact GELU: on the CPU it is faster than the tanh form, and than relu squared
         return cast(Tensor, self.down(F.gelu(hidden) if self.kind == "gelu" else F.relu(hidden).square()))
 
@@ -202,6 +206,6 @@ def flops_per_token(config: GPTConfig, mean_attended: float, labelled_share: flo
     labelled_share: of tokens whose row goes through the head. 6 per matmul weight (2 forward, 4 backward).
     """
     heads = (config.n_head + 2 * config.kv_heads) * config.head_size
-    block = config.n_embd * heads + config.n_embd**2 + 8 * config.n_embd**2
+    block = config.n_embd * heads + config.n_embd**2 + config.mlp_weights
     weights = config.n_layer * block + labelled_share * config.vocab_size * config.n_embd
     return 6 * weights + 6 * config.n_layer * config.n_embd * mean_attended

@@ -7,6 +7,7 @@ It knows nothing of jobs: `stop` says when to leave, `tell` takes a sentence for
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpt import checkpoint, metrics, optim, schedule
+from gpt import checkpoint, metrics, schedule
 from gpt.attention import choose
 from gpt.checkpoint import Checkpoint
 from gpt.config import BadConfig, Diverged, TrainConfig
 from gpt.data import Batch, context_at, read_batch
+from gpt.ema import Ema
 from gpt.loss import labelled_loss
 from gpt.model import GPT
+from gpt.optim import Optimizer
 from gpt.shards import Pack, open_pack
 from gpt.spikes import Spikes
 
@@ -30,7 +33,8 @@ class Step:
     """A finished optimizer step. tokens_seen: tokens that gave loss, since step 1.
 
     longest: the longest document so far; learned positions past it were never trained.
-    save() makes a checkpoint of it; evaluate() measures the val loss where the step did not.
+    save() makes a checkpoint of it, on the disk when it returns; evaluate() measures the val loss where the step did
+    not; weights() are the ones to keep as a model: the average where there is one, and val_loss is theirs.
     """
 
     number: int
@@ -45,6 +49,7 @@ class Step:
     model: GPT
     save: Callable[[], None]
     evaluate: Callable[[], float | None]
+    weights: Callable[[], dict[str, Tensor]]
 
 
 def train(
@@ -65,11 +70,12 @@ def train(
         while trainer.step < config.steps:
             step = trainer.advance(stop)
             if step is None:
-                trainer.save()
-                return
+                break
             yield step
+            trainer.writer.look()
             if trainer.save_is_due():
-                trainer.save()
+                trainer.save_behind()
+        trainer.save()
     finally:
         trainer.close()
 
@@ -96,9 +102,9 @@ class Trainer:
         self.model.use_attention(choose(config.attention, self.device, self.model.dtype))
         self.model.recompute = config.recompute
         self.model.to(self.device)
-        self.optimizer = optim.make_optimizer(self.model, config.betas, config.eps)
+        self._make_optimizer()
         self.step = self.contexts_seen = self.tokens_seen = self.longest = 0
-        self.saved_step: int | None = None
+        self.writer = checkpoint.Writer(workdir / "checkpoint", tell, pin_every=config.pin_every)
         self.spikes = Spikes(config.max_deviations, config.max_skips, config.max_rollbacks)
         self.tell = tell
         if resume is not None:
@@ -109,9 +115,16 @@ class Trainer:
         self.metrics = metrics.open_metrics(workdir / "metrics.db", last_step=self.step)
         torch.set_flush_denormal(True)  # a rare token's moments shrink into numbers that are slow on a CPU
 
+    def _make_optimizer(self) -> None:
+        """For the weights as they are now; with it their average."""
+        config = self.config
+        self.optimizer = Optimizer(self.model, config.optimizer, betas=config.betas, eps=config.eps)
+        self.ema = None if config.ema_decay is None else Ema(self.model, config.ema_decay)
+
     def close(self) -> None:
         torch.set_flush_denormal(False)  # it holds for the whole process, and others may want them
         self.metrics.close()
+        self.writer.close()
 
     def advance(self, stop: Callable[[], bool]) -> Step | None:
         """One optimizer step, its row in metrics.db written. None when told to stop within: then nothing changed.
@@ -141,8 +154,10 @@ class Trainer:
         epoch = self.contexts_seen / self.pack.num_contexts("train")
         lr = learning_rate(config, number)
         decay = schedule.weight_decay(epoch, config.weight_decay)
-        optim.set_rates(self.optimizer, lr, decay)
+        self.optimizer.set_rates(lr, decay)
         self.optimizer.step()
+        if self.ema is not None:
+            self.ema.update(self.model, number)
         tokens_per_s = sum(batch.num_tokens for batch in batches) / (time.monotonic() - started)
         self.step, self.tokens_seen = number, self.tokens_seen + labels
         self.longest = max(self.longest, *(batch.docs.longest for batch in batches))
@@ -163,6 +178,7 @@ class Trainer:
             self.model,
             self.save,
             self.evaluate,
+            self.weights,
         )
 
     def _skip(self, why: str, loss: float, grad_norm: float) -> None:
@@ -182,6 +198,7 @@ class Trainer:
 
     def _roll_back(self) -> None:
         """To the newest checkpoint, or the beginning, but on in the data: what spoilt the run is not read again."""
+        self.writer.finish()
         found = checkpoint.load_newest(self.workdir / "checkpoint", self.tell)
         place = self.contexts_seen
         if found is None:
@@ -189,7 +206,7 @@ class Trainer:
             torch.manual_seed(self.config.seed)
             fresh = GPT(self.config.model, seed=self.config.seed)
             self.model.load_state_dict(fresh.state_dict())
-            self.optimizer = optim.make_optimizer(self.model, self.config.betas, self.config.eps)
+            self._make_optimizer()
         else:
             self._restore(found)
         self.contexts_seen = place
@@ -208,7 +225,7 @@ class Trainer:
     def _accumulate(self, batches: list[Batch], labels: int, stop: Callable[[], bool]) -> Tensor | None:
         """Forward and backward of a step; the mean loss over its labels. None when told to stop."""
         self.model.train()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         total = torch.zeros((), device=self.device)
         for batch in batches:
             if stop():
@@ -220,8 +237,12 @@ class Trainer:
 
     @torch.no_grad()
     def evaluate(self) -> float | None:
-        """Mean loss over the labelled tokens of the val contexts; None when the pack has none."""
+        """Mean loss over the labelled tokens of the val contexts; None when the pack has none. Of weights()."""
         self.model.eval()
+        with self._averaged():
+            return self._mean_val_loss()
+
+    def _mean_val_loss(self) -> float | None:
         available = self.pack.num_contexts("val")
         wanted = min(self.config.eval_contexts, available)
         chosen = [i * available // wanted for i in range(wanted)]
@@ -232,21 +253,36 @@ class Trainer:
             labels += len(batch.labels_R)
         return total / labels if labels else None
 
+    def _averaged(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.ema is None else self.ema.shown(self.model)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The ones to keep as a model: the average where there is one."""
+        return dict(self.model.state_dict()) | (self.ema.average if self.ema is not None else {})
+
     def save_is_due(self) -> bool:
         late = time.monotonic() - self.saved_at > self.config.checkpoint_every_s
-        return late or self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps
+        pinned = self.config.pin_every is not None and self.step % self.config.pin_every == 0
+        return late or pinned or self.step % self.config.checkpoint_every == 0
 
     def save(self) -> None:
-        """A checkpoint of the last finished step, unless it is on the disk already."""
-        if self.step in (0, self.saved_step):
-            return
-        groups = {
-            "model": dict(self.model.state_dict()),
-            "optimizer": optim.optimizer_tensors(self.model, self.optimizer),
-            "rng": self._rng(),
-        }
-        checkpoint.save(self.workdir / "checkpoint", Checkpoint(self.step, groups, self._state()))
-        self.saved_step, self.saved_at = self.step, time.monotonic()
+        """The last finished step is on the disk when this returns. Raises OSError (a full disk)."""
+        self.writer.finish()
+        if self.step not in (0, self.writer.saved_step):
+            self.writer.write(self._checkpoint())
+            self.saved_at = time.monotonic()
+
+    def save_behind(self) -> None:
+        """The same while training goes on; a full disk is told, and ends nothing."""
+        if self.step != self.writer.saved_step:  # told to save by who saw the step
+            self.writer.begin(self._checkpoint())
+        self.saved_at = time.monotonic()
+
+    def _checkpoint(self) -> Checkpoint:
+        groups = {"model": dict(self.model.state_dict()), "optimizer": self.optimizer.tensors(), "rng": self._rng()}
+        if self.ema is not None:
+            groups["ema"] = self.ema.average
+        return Checkpoint(self.step, groups, self._state())
 
     def _rng(self) -> dict[str, Tensor]:
         cuda = {"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {}
@@ -272,8 +308,8 @@ class Trainer:
 
     def _restore(self, resume: Checkpoint) -> None:
         state = resume.state
-        now = fixed(self.config, self.pack)
-        if changed := [name for name, value in state["fixed"].items() if now.get(name) != value]:
+        now, then = fixed(self.config, self.pack), {"optimizer": "adamw"} | state["fixed"]  # once there was no other
+        if changed := [name for name, value in then.items() if now.get(name) != value]:
             raise BadConfig(
                 f"the checkpoint at step {resume.step} was made with another {', '.join(changed)}: "
                 "put it back, or queue a new job"
@@ -286,10 +322,12 @@ class Trainer:
                 f"{state['torch']} on {state['threads']}: sums may round another way from here"
             )
         self.model.load_state_dict(resume.groups["model"])
-        optim.load_optimizer_tensors(self.model, self.optimizer, resume.groups["optimizer"])
+        self.optimizer.load(resume.groups["optimizer"])
+        if self.ema is not None:  # switched on in the middle it begins with the weights that are there
+            self.ema.load(resume.groups.get("ema", resume.groups["model"]))
         self._set_rng(resume.groups["rng"])
         self.step, self.tokens_seen, self.longest = state["step"], state["tokens_seen"], state["longest"]
-        self.contexts_seen, self.saved_step = state["contexts_seen"], state["step"]
+        self.contexts_seen, self.writer.saved_step = state["contexts_seen"], state["step"]
 
 
 def batch_loss(model: GPT, batch: Batch) -> Tensor:
@@ -311,7 +349,8 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 def fixed(config: TrainConfig, pack: Pack) -> dict[str, Any]:
     """What a run can't change on the way. The rest (steps, lr, micro_batch ...) may be edited between attempts."""
-    return {"model": config.model.to_json(), "seed": config.seed, "pack": pack.manifest["sha256"]}
+    settings = {"model": config.model.to_json(), "seed": config.seed, "optimizer": config.optimizer}
+    return {**settings, "pack": pack.manifest["sha256"]}
 
 
 def check_fits(config: TrainConfig, pack: Pack) -> None:

@@ -50,6 +50,8 @@ def fit(told: argparse.Namespace) -> dict[str, object]:
             context_len=told.context_len,
             labelled_share=told.labelled,
             recompute=told.recompute or args.recompute,
+            optimizer=args.optimizer or "adamw",
+            average=args.ema_decay is not None,
         )
     )
     best = memory.largest_fitting(rows, told.free_mib, told.reserve_mib)

@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from gpt.train import Step
 
 LANE = "gpu"
-WARM = ("torch", "gpt.train")
+WARM = ("torch", "torch._dynamo", "gpt.train")  # the optimizer imports the second: 1.5 s after `go`, else
 GPT_FIELDS = (
     *("n_layer", "n_head", "n_kv_head", "n_embd", "num_positions", "bias", "pos", "norm", "mlp", "tied", "qk_norm"),
     "dropout",
 )
 TRAIN_FIELDS = (
-    *("steps", "micro_batch", "grad_accum", "lr", "min_lr", "warmup_steps", "decay", "eps", "grad_clip", "seed"),
-    *("eval_every", "eval_contexts", "checkpoint_every", "checkpoint_every_s", "attention", "recompute", "threads"),
-    *("max_deviations", "max_skips", "max_rollbacks"),
+    *("steps", "micro_batch", "grad_accum", "lr", "min_lr", "warmup_steps", "decay", "optimizer", "ema_decay", "eps"),
+    *("grad_clip", "seed", "eval_every", "eval_contexts", "checkpoint_every", "checkpoint_every_s", "pin_every"),
+    *("attention", "recompute", "threads", "max_deviations", "max_skips", "max_rollbacks"),
 )
 # What decides how much memory it takes on the GPU
-VRAM_ARGS = ("pack", "vocab_size", "context_len", *GPT_FIELDS, "micro_batch", "attention")
+VRAM_ARGS = ("pack", "vocab_size", "context_len", *GPT_FIELDS, "micro_batch", "attention", "optimizer", "ema_decay")
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,20 @@ class Args:
     vocab_size: int | None = None  # none: the tokenizer's
     context_len: int | None = None  # none: the pack's
     num_positions: int | None = None
-    bias: bool = True
-    pos: str = "learned"
-    norm: str = "layer"
-    mlp: str = "gelu"
-    tied: bool = False
-    qk_norm: bool = False
+    preset: str = "gpt2"  # or "modern": what the next eight are where they are none
+    bias: bool | None = None
+    pos: str | None = None
+    norm: str | None = None
+    mlp: str | None = None
+    tied: bool | None = None
+    qk_norm: bool | None = None
+    optimizer: str | None = None
+    decay: str | None = None
     dropout: float = 0.0
     lr: float = 6e-4
     min_lr: float = 6e-5
     warmup_steps: int = 200
-    decay: str = "cosine"
+    ema_decay: float | None = None  # of an average of the weights, which is then what is judged; none: the newest are
     betas: tuple[float, ...] = (0.9, 0.95)
     eps: float = 1e-8
     grad_clip: float = 1.0
@@ -77,6 +80,7 @@ class Args:
     eval_contexts: int = 32
     checkpoint_every: int = 200
     checkpoint_every_s: float = 300.0
+    pin_every: int | None = None  # steps between checkpoints that are kept for good
     snapshot_every: int | None = None  # steps between models that are kept without a judgement
     judge_every: int | None = None  # steps between judged snapshots; the last step is judged too. none: no judging
     judge_limit: int | None = None  # questions of each group, the same ones every time; none: all
@@ -84,8 +88,13 @@ class Args:
 
     def __post_init__(self) -> None:
         from gpt.archive import check_name
-        from gpt.config import BadConfig
+        from gpt.config import PRESETS, BadConfig
 
+        if self.preset not in PRESETS:
+            raise BadArgs(f"train takes as preset one of {', '.join(PRESETS)}, not {self.preset!r}")
+        for field, value in PRESETS[self.preset].items():
+            if getattr(self, field) is None:
+                object.__setattr__(self, field, value)  # frozen from here on: what the queue keeps is what is run
         if len(self.betas) != 2:
             raise BadArgs(f"train takes two betas, not {self.betas}")
         if len(self.weight_decay) != len(self.weight_decay_from_epoch):
@@ -220,11 +229,12 @@ def keep(args: Args, job: Run, pack: "Pack", step: "Step") -> None:
         "longest": step.longest,
         "loss": step.loss,
         "val_loss": val_loss,
+        "ema_decay": args.ema_decay,
         "git_commit": archive.git_commit(),
     }
     name = archive.snapshot_name(args.name, step.number, step.tokens_seen, val_loss)
     tokenizer = (pack.folder / archive.TOKENIZER).read_bytes()
-    archive.write_model(job.home / "models" / name, step.model.state_dict(), step.model.config, tokenizer, facts)
+    archive.write_model(job.home / "models" / name, step.weights(), step.model.config, tokenizer, facts)
 
 
 def newest_judged(args: Args, job: Run) -> dict[str, Any] | None:

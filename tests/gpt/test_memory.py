@@ -11,13 +11,15 @@ from torch import Tensor
 from gpt import memory
 from gpt.attention import Documents, attend_loop
 from gpt.config import BadConfig, GPTConfig
+from gpt.ema import Ema
 from gpt.loss import labelled_loss
 from gpt.model import GPT
+from gpt.optim import Optimizer
 
 SMALL = {"n_layer": 4, "n_head": 4, "n_embd": 128, "vocab_size": 500, "context_len": 512}
 SHAPES = [
     {}, {"bias": False}, {"pos": "rope"}, {"qk_norm": True}, {"pos": "rope", "qk_norm": True}, {"n_kv_head": 2},
-    {"n_kv_head": 1, "pos": "rope"}, {"mlp": "relu2"}, {"tied": True}, {"n_layer": 1},
+    {"n_kv_head": 1, "pos": "rope"}, {"mlp": "relu2"}, {"mlp": "swiglu"}, {"tied": True}, {"n_layer": 1},
 ]  # fmt: skip
 
 
@@ -82,6 +84,21 @@ def test_parameters_are_counted_without_making_the_model(changes):
     assert memory.num_parameters(config) == GPT(config).num_parameters()
 
 
+@pytest.mark.parametrize("mlp", ["gelu", "swiglu"])
+@pytest.mark.parametrize(("kind", "average"), [("adamw", False), ("adamw", True), ("muon", False)])
+def test_weights_gradients_moments_and_average_are_counted_as_they_are_kept(kind, average, mlp):
+    config = GPTConfig(**SMALL | {"mlp": mlp})
+    model = GPT(config)
+    optimizer = Optimizer(model, kind, betas=(0.9, 0.95), eps=1e-8)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    moments = [tensor for tensor in optimizer.tensors().values() if tensor.numel() > 1]
+    averages = Ema(model, 0.9).average.values() if average else ()
+    held = [*model.parameters(), *(p.grad for p in model.parameters()), *moments, *averages]
+    assert sum(x.nbytes for x in held) == memory.state_bytes(config, kind, average=average)
+
+
 def peak(config: GPTConfig, tokens: int, rows: int, dtype: torch.dtype, *, recompute: bool = False) -> int:
     """The most that a step's forward and backward held at once, above what was there before; by torch's own account."""
     model = made(config, dtype)
@@ -109,9 +126,10 @@ def peak(config: GPTConfig, tokens: int, rows: int, dtype: torch.dtype, *, recom
     ("changes", "rows"),
     [
         ({"n_layer": 6, "n_embd": 256, "vocab_size": 2000}, 1600),  # what is kept is the most
+        ({"n_layer": 6, "n_embd": 256, "vocab_size": 2000, "mlp": "swiglu"}, 1600),
         ({"n_layer": 2, "vocab_size": 32_000}, 3000),  # the head is, with a second chunk of logits behind the first
     ],
-    ids=["deep", "wide"],
+    ids=["deep", "gated", "wide"],
 )
 def test_the_peak_of_a_step_is_predicted_to_a_twentieth(changes, rows, dtype):
     config = GPTConfig(**SMALL | {"context_len": 2048} | changes)

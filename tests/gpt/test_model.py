@@ -16,6 +16,7 @@ SHAPES = [
     {},
     {"tied": True, "bias": False},
     {"pos": "rope", "norm": "rms", "mlp": "relu2", "qk_norm": True, "n_kv_head": 1},
+    {"mlp": "swiglu", "bias": False},
     {"num_positions": 100, "n_kv_head": 2, "n_head": 4},
 ]
 

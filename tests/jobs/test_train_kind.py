@@ -12,6 +12,7 @@ import torch
 from datagen import files
 from datagen.records import read_questions
 from gpt import archive, checkpoint
+from gpt.config import GPTConfig
 from jobs import kind
 from jobs.contract import BadArgs, HomePath, OutOfGpuMemory, Run, Unfinished
 from jobs.kinds.answer import choose
@@ -185,6 +186,8 @@ def test_too_little_gpu_memory_says_what_to_make_smaller(home, monkeypatch):
         ({"steps": -4}, "steps=-4: take 1 or more"),
         ({"context_len": 20, "num_positions": 10}, "num_positions=10 is less than context_len"),
         ({"attention": "flash"}, "attention='flash'"),
+        ({"preset": "gpt5"}, "takes as preset one of gpt2, modern, not 'gpt5'"),
+        ({"optimizer": "sgd"}, "optimizer='sgd': take one of adamw, muon"),
         ({"pack": "../other"}, "not a path inside the home|does not fit"),
         ({"stpes": 4}, "train has no setting 'stpes'"),
     ],
@@ -192,6 +195,27 @@ def test_too_little_gpu_memory_says_what_to_make_smaller(home, monkeypatch):
 def test_args_that_can_not_work_are_refused_before_they_are_queued(changes, says):
     with pytest.raises(BadArgs, match=says):
         kind.parse("train", {**TRAIN, **changes})
+
+
+def test_a_preset_fills_what_is_not_given_and_the_queue_keeps_what_it_filled():
+    args = kind.parse("train", {"pack": "packs/main", "preset": "modern", "mlp": "relu2"})
+    assert (args.pos, args.optimizer, args.decay, args.mlp) == ("rope", "muon", "wsd", "relu2")
+    assert kind.parse("train", kind.as_given(args)) == args
+    plain = kind.parse("train", {"pack": "packs/main"})
+    shape = GPTConfig()
+    assert (plain.pos, plain.norm, plain.mlp, plain.bias) == (shape.pos, shape.norm, shape.mlp, shape.bias)
+    assert (plain.tied, plain.qk_norm, plain.optimizer, plain.decay) == (False, False, "adamw", "cosine")
+
+
+def test_with_an_average_its_weights_are_the_model_that_is_kept(home, trained):
+    train(home, ema_decay=0.5)
+    [model] = models(home)
+    newest = checkpoint.load_newest(home / "runs/5/checkpoint")
+    assert newest is not None
+    kept = archive.read_model(model.folder)[1]
+    assert all(torch.equal(kept[name], average) for name, average in newest.groups["ema"].items())
+    assert weights(home) != weights(trained)
+    assert model.manifest["ema_decay"] == 0.5
 
 
 def test_without_its_pack_it_is_refused_and_so_is_a_broken_one(home):

