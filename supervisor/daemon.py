@@ -88,7 +88,7 @@ class Daemon:
         self.space = Space(home, options)
         self.outbox = Outbox(self.db, home, options)
         self.backups = Backups(self.db, home)
-        self.history = History(home, self.db, options.keep_days)
+        self.history = History(home, self.db, options)
         self.socket = LocalSocket(home, self.db, self.selector)
         self.rest_until = 0.0  # monotonic: the machine has no room for another process
         self.spoilt_standby: tuple[int, int] | None = None  # (job, attempt) whose standby died: it starts cold
@@ -193,6 +193,8 @@ class Daemon:
                 child.why = space.WHY
             elif child.phase is Phase.RUNNING and self._is_preempted(child):
                 child.why = "a higher priority needs the GPU"
+            elif child.phase is Phase.RUNNING and self._had_its_turn(child):
+                child.why = "another evergreen's turn"
             if child.why is not None and child.phase in (Phase.RUNNING, Phase.STANDBY):
                 yield child, Event.LEAVE
 
@@ -211,6 +213,12 @@ class Daemon:
         slice_ends = child.began + self.options.min_slice_s
         self.due["turn"] = min(self.due["turn"], slice_ends)
         return time.monotonic() >= slice_ends
+
+    def _had_its_turn(self, child: Child) -> bool:
+        ran_s = time.monotonic() - child.began
+        if child.job.evergreen_id is None or ran_s < self.options.turn_s:
+            return False
+        return standing.turn_is_over(self.db, queue.get(self.db, child.job.id), ran_s, now=time.time())
 
     # ── the actions of ON: (daemon, child) -> the child's next phase ──────────────────────────────────────────────
 
@@ -527,7 +535,7 @@ class Daemon:
         if self.told_to_reload:
             self.told_to_reload = False
             self.options, said = settings.read_again(self.home.path, self.options)
-            self.lane.options = self.space.options = self.outbox.options = self.options
+            self.lane.options = self.space.options = self.outbox.options = self.history.options = self.options
             say(said)
         if now < self.due["house"]:
             return

@@ -40,6 +40,7 @@ class Settings:
 
     grace_s: float = 60.0  # a child's time to save after SIGTERM; then SIGKILL
     min_slice_s: float = 60.0  # a job runs at least so long before a higher priority takes the GPU from it
+    turn_s: float = 3600.0  # an evergreen that can go on later makes way for another one's turn after so long
     reclaim_s: float = 30.0  # after SIGKILL: how long the kernel may take; then the lane is closed with an alarm
     cpu_slots: int = max(1, (os.cpu_count() or 2) // 2)  # jobs side by side on the cpu lane
     standby: bool = True  # start the next job's interpreter while this one runs

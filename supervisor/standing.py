@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
+import jobs.kind
 from supervisor import cron, queue
 from supervisor.db import transaction
 from supervisor.errors import Refused
@@ -163,6 +164,17 @@ def claim(db: sqlite3.Connection, *, now: float, fits: Callable[[Job], bool] = l
                 if fits(queue.get(db, job_id)):
                     return queue.claim_job(db, job_id, now=now)
     return None
+
+
+def turn_is_over(db: sqlite3.Connection, job: Job, ran_s: float, *, now: float) -> bool:
+    """Whether another evergreen comes before the one whose job has run so long, and that job can go on later."""
+    other = db.execute(
+        f"select 1 {DUE} and job.state is not 'failed' and exists (select 1 from standing mine where mine.id = :mine"
+        " and mine.id <> standing.id and (standing.priority > mine.priority or (standing.priority = mine.priority"
+        " and standing.pass < mine.pass + :ran_s / mine.weight))) limit 1",
+        {"now": now, "mine": job.evergreen_id, "ran_s": ran_s},
+    ).fetchone()
+    return other is not None and jobs.kind.is_preemptible(job.kind, jobs.kind.parse(job.kind, job.args))
 
 
 def charge(db: sqlite3.Connection, job: Job, seconds: float) -> None:

@@ -114,6 +114,8 @@ def waiting_for(db: sqlite3.Connection, job: Job, home: Home, *, now: float, bef
         return f"the GPU lane, closed: {closed}"
     if job.lane == "gpu" and (short := _short_of_vram(db, job)):
         return short
+    if job.evergreen_id is not None:
+        return "its turn, when nothing else is due on the gpu lane"
     row = db.execute("select id from job where state = 'running' and lane = ? limit 1", (job.lane,)).fetchone()
     if row is None and job.lane == "gpu" and (reason := queue.meta(db, "lane_waits")):
         return reason

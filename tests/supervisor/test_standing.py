@@ -175,6 +175,23 @@ def test_a_queue_that_holds_only_an_evergreens_job_can_be_left(db):
     assert not queue.can_still_run(db)
 
 
+def test_a_turn_is_over_when_another_ones_pass_is_smaller_and_one_can_go_on_later(db):
+    plant(db, "a", weight=2.0)
+    job = standing.claim(db, now=0)
+    assert not standing.turn_is_over(db, job, 1e6, now=50)  # there is no other
+    plant(db, "b")
+    db.execute("update standing set pass = 100 where name = 'b'")
+    assert not standing.turn_is_over(db, job, 200.0, now=50)
+    assert standing.turn_is_over(db, job, 200.1, now=50)
+    standing.disable(db, standing.get(db, "evergreen", "b"))
+    assert not standing.turn_is_over(db, job, 1e6, now=50)
+    plant(db, "c", kind="command", args={"argv": ["/bin/true"]})
+    db.execute("update standing set pass = 1e9 where name = 'a'")
+    program = queue.get(db, standing._make(db, standing.get(db, "evergreen", "c"), 60.0, 60.0))
+    plant(db, "d")
+    assert not standing.turn_is_over(db, program, 1e6, now=70)  # it would begin anew
+
+
 def test_what_ran_while_jobd_was_killed_counts_for_the_turn_too(db):
     plant(db, "a", weight=2.0)
     job = standing.claim(db, now=1000.0)

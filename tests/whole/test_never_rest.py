@@ -85,6 +85,19 @@ def test_a_failing_evergreen_gives_up_with_the_reason_and_the_others_go_on(tower
     assert "no data" in tower.ctl("evergreen", "list")
 
 
+def test_two_evergreens_that_never_end_take_turns_by_weight_and_both_go_on_where_they_were(tower):
+    tower.set(turn_s=0.3)
+    tower.ctl("evergreen", "add", "often", "sleep", "--weight", "3", "--set", "seconds=1000")
+    tower.ctl("evergreen", "add", "seldom", "sleep", "--set", "seconds=1000")
+    tower.start()
+    until(lambda: tower.db.execute("select min(attempt) >= 2 and count(*) = 2 from job").fetchone()[0], "turns")
+    [often], [seldom] = made_by(tower, "often"), made_by(tower, "seldom")
+    tower.stop_jobd()
+    assert tower.job(often).ran_s > tower.job(seldom).ran_s
+    assert tower.job(seldom).best_done > 0.5
+    assert (tower.job(often).failures, tower.job(seldom).failures) == (0, 0)
+
+
 def test_an_evergreen_survives_the_death_of_jobd_and_is_not_made_twice(tower):
     tower.ctl("evergreen", "add", "spare", "sleep", "--set", "seconds=1000")
     tower.start()
@@ -208,7 +221,8 @@ def test_a_crash_loop_ends_as_failed_with_the_last_lines_of_its_log_and_the_gpu_
     tower.start()
     until(lambda: tower.job(job).failures == 1, "the first crash")
     tower.until(after, "succeeded")
-    tower.ctl("priority", job, 5)
+    tower.db.execute("update job set available_at = 0 where id = ?", (job,))  # spare us the backoff
+    tower.home.ring()
     until(lambda: tower.job(job).state == "failed", "the second crash", 90)
     shown = tower.shown(job)
     assert shown["last_lines"] == [f"line {n}" for n in range(11, 31)]
