@@ -2,7 +2,8 @@
 
 Synthetic packed contexts, the real loop. After every step, bare matrix products of the model's own shapes run in the
 same process for about as long: what they reach is the bound, and the share of it that training reaches is the MFU here.
-In turn, so that a busy machine slows both. Then the attention backends, in turn too.
+In turn, so that a busy machine slows both. Then the attention backends, in turn too, and what a checkpoint costs the
+steps around it, written behind them and in front of them.
 """
 
 import argparse
@@ -66,6 +67,7 @@ def main() -> None:
         training(args, trainer)
         attention(args, trainer)
         loading(args, pack)
+        saving(args, trainer)
         trainer.close()
 
 
@@ -187,6 +189,33 @@ def loading(args: argparse.Namespace, pack: Path) -> None:
         rows += args.micro_batch
     rate = rows / (time.monotonic() - started)
     print(f"loading      {rate:10,.0f} contexts/s = {rate * opened.context_len:,.0f} tokens/s, in the training process")
+
+
+def saving(args: argparse.Namespace, trainer: Trainer) -> None:
+    """A few steps with no checkpoint, with one behind them, with one in front of them, in turn; a line each."""
+    ways = {"none": lambda: None, "behind": trainer.save_behind, "in front": trainer.save}
+    spent: dict[str, list[float]] = {name: [] for name in ways}
+    held: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(1 + args.steps // 4):
+        for name, save in ways.items():
+            started = time.monotonic()
+            save()
+            waited = time.monotonic() - started
+            for _ in range(4):
+                trainer.advance(lambda: False)
+            trainer.writer.finish()  # no write reaches into the next turn
+            if turn:  # the first one makes room for the copies
+                held[name].append(waited)
+                spent[name].append(time.monotonic() - started)
+    states = sum(x.nbytes for group in trainer._checkpoint().groups.values() for x in group.values())
+    for name in ("behind", "in front"):
+        costs = statistics.median(spent[name]) - statistics.median(spent["none"])
+        print(
+            f"a checkpoint of {states / 2**20:,.0f} MiB {name:8}: training stands for "
+            f"{statistics.median(held[name]) * 1e3:6.0f} ms and all in all loses {costs * 1e3:6.0f} ms; "
+            f"that is {statistics.median(held[name]) / trainer.config.checkpoint_every_s:.2%} and "
+            f"{costs / trainer.config.checkpoint_every_s:.2%} of {trainer.config.checkpoint_every_s:.0f} s between two"
+        )
 
 
 def make_pack(folder: Path, args: argparse.Namespace) -> Path:
