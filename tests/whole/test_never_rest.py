@@ -90,7 +90,7 @@ def test_two_evergreens_that_never_end_take_turns_by_weight_and_both_go_on_where
     tower.ctl("evergreen", "add", "often", "sleep", "--weight", "3", "--set", "seconds=1000")
     tower.ctl("evergreen", "add", "seldom", "sleep", "--set", "seconds=1000")
     tower.start()
-    until(lambda: tower.db.execute("select min(attempt) >= 2 and count(*) = 2 from job").fetchone()[0], "turns")
+    until(lambda: tower.db.execute("select min(attempt) >= 3 and count(*) = 2 from job").fetchone()[0], "turns")
     [often], [seldom] = made_by(tower, "often"), made_by(tower, "seldom")
     tower.stop_jobd()
     assert tower.job(often).ran_s > tower.job(seldom).ran_s
