@@ -66,8 +66,15 @@ class Outbox:
 
     def leave(self) -> None:
         """jobd leaves: what is due goes out now, and has LEAVE_S. What does not is still in the outbox."""
-        if not self.options.notify.ways:
-            return
+        try:
+            if self.options.notify.ways:
+                self._empty()
+        except sqlite3.OperationalError as error:
+            say(f"what is due can't be told now ({error}): the next jobd tells it")
+        if self._under_way is not None:
+            self._under_way.stop()
+
+    def _empty(self) -> None:
         until = time.monotonic() + LEAVE_S
         self._notice(time.time())
         while time.monotonic() < until:
@@ -75,8 +82,6 @@ class Outbox:
             if self._under_way is None and not self._send(time.time()):
                 return
             time.sleep(0.02)
-        if self._under_way is not None:
-            self._under_way.stop()
 
     # ── what is new ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -160,6 +165,7 @@ class Delivery:
 
     def __init__(self, told: dict[str, Any], ids: dict[str, list[int]]) -> None:
         self.ids, self._said = ids, b""
+        self._ended: dict[str, str | None] | None = None
         self._until = time.monotonic() + DEADLINE_S
         given = os.memfd_create("notice")  # a pipe would hold up the loop when the message is long
         try:
@@ -177,20 +183,22 @@ class Delivery:
         os.set_blocking(self._output.fileno(), False)
 
     def ended(self) -> dict[str, str | None] | None:
-        """By each way: None when it got out, else why not. None while it is under way."""
+        """By each way: None when it got out, else why not. None while it is under way. May be asked again."""
+        if self._ended is not None:
+            return self._ended
         while piece := self._read():
             self._said += piece
         if piece is None and time.monotonic() < self._until:
             return None
         self.stop()
-        ended: dict[str, str | None] = dict.fromkeys(self.ids, "no answer in time")
+        self._ended = dict.fromkeys(self.ids, "no answer in time")
         for line in self._said.splitlines():
             try:
                 said = json.loads(line)
             except ValueError:
                 continue  # it was killed in the middle of a word
-            ended[said["way"]] = said["error"]
-        return ended
+            self._ended[said["way"]] = said["error"]
+        return self._ended
 
     def stop(self) -> None:
         """Its time is over, or its work is done."""

@@ -19,6 +19,7 @@ def status(home: Home, *, as_json: bool) -> None:
     facts = {
         "home": str(home.path), "jobd": view.serving(home), "device": queue.meta(db, "device"),
         "paused": queue.is_paused(db), "lane_closed": queue.meta(db, "lane_closed") or None,
+        "disk_low": queue.meta(db, "disk_low") or None,
         "card": card or None, "lane_waits": queue.meta(db, "lane_waits") or None,
         "jobs": counts, "running": running, "last_day_s": [vars(share) for share in went],
     }  # fmt: skip
@@ -34,6 +35,8 @@ def status(home: Home, *, as_json: bool) -> None:
         print("PAUSED   by hand: `jobctl resume --all`")
     if facts["lane_closed"]:
         print(f"CLOSED   {view.safe(str(facts['lane_closed']))}")
+    if facts["disk_low"]:
+        print(f"DISK LOW {view.safe(str(facts['disk_low']))}")
     print("jobs     " + (", ".join(f"{counts[state]} {state}" for state in queue.STATES if state in counts) or "none"))
     for job in running:
         done = job["progress"]

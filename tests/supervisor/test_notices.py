@@ -327,6 +327,37 @@ def test_a_jobd_that_leaves_sends_what_is_due_first(db, home):
     assert rows(db)[0]["done_at"]
 
 
+def test_a_delivery_that_cannot_be_written_down_is_written_down_later_and_not_made_again(db, home, monkeypatch, capfd):
+    command, messages = told_by_command(home)
+    failed_job(db)
+    box = outbox(db, home, command=command)
+    full = [True]
+    real = notices._settle
+
+    def settle(*words):
+        if full[0]:
+            raise sqlite3.OperationalError("database or disk is full")
+        real(*words)
+
+    monkeypatch.setattr(notices, "_settle", settle)
+
+    def failed():
+        try:
+            box.look()
+        except sqlite3.OperationalError:
+            return True
+        return False
+
+    until(failed, "the disk is full")
+    assert failed(), "it is tried at each look"
+    box.leave()
+    assert "the next jobd tells it" in capfd.readouterr().err
+    full[0] = False
+    box.look()
+    assert rows(db)[0]["done_at"]
+    assert len(messages()) == 1
+
+
 def test_what_was_done_with_long_ago_goes(db, home):
     command, _ = told_by_command(home)
     for days in (40, 1):

@@ -43,6 +43,7 @@ def test_jobs_save_and_leave_before_the_disk_is_full_and_go_on_when_there_is_roo
     assert waits.startswith("room on the disk: ")
     assert f"disk_floor_mib is {FLOOR_MIB}: make room" in waits
     assert "ALARM: " in small.said
+    assert f"DISK LOW {waits.removeprefix('room on the disk: ')}" in small.ctl("status")
     detail = small.db.execute("select detail from event where job_id = ? and what = 'queued'", (ran,)).fetchone()[0]
     assert detail == "the disk is nearly full"
     assert small.job(ran).failures == 0, "it is not to blame"
