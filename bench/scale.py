@@ -2,9 +2,10 @@
 
     python -m bench.scale [--jobs 1000 10000 100000 1000000] [--json FILE]
 
-A queue is filled by `jobctl add --from`; then six in ten of its jobs are over. claim: one transaction with its commit
-on the disk, the p99 of many. add, list, show, status: whole processes, as a user waits for them. turn: from one short
-program's start to the next one's, under a jobd that serves this queue. Walls are medians of several.
+Queues are filled by `jobctl add --from`; then six in ten of their jobs are over. Then rounds go over all of them in turn,
+so that a busy machine is busy for all. claim: one transaction with its commit on the disk. add, list, show, status: whole
+processes, as a user waits for them. turn: from one short program's start to the next one's, under a jobd that serves this
+queue. Walls are medians.
 """
 
 import argparse
@@ -26,8 +27,8 @@ from supervisor.home import Home
 from supervisor.queue import NewJob
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
-CLAIMS = 400
-WALLS = 7
+ROUNDS = 7
+CLAIMS = 60  # a round
 TURNS = 25
 DEADLINE_S = 300.0
 
@@ -49,28 +50,44 @@ class Costs:
     mib: float
 
 
-def measure(folder: Path, jobs: int) -> Costs:
+class Queue:
     """One point of the curve, in a home of its own."""
-    home = Home(folder)
-    database.create(home.queue_db)
-    (folder / "settings.toml").write_text('device = "cpu"\n')
-    bulk_per_s = fill(home, jobs)
-    with contextlib.closing(home.connect()) as db:
-        age(db)
-        claims = claim_often(db)
-    return Costs(
-        jobs=jobs,
-        bulk_per_s=bulk_per_s,
-        claim_p50_ms=statistics.median(claims),
-        claim_p99_ms=statistics.quantiles(claims, n=100)[98],
-        add_ms=wall(home, "add", "sleep", "--priority", "-9"),
-        list_ms=wall(home, "list"),
-        failed_ms=wall(home, "list", "--state", "failed"),
-        show_ms=wall(home, "show", str(jobs // 2)),
-        status_ms=wall(home, "status"),
-        turn_ms=turn(home),
-        mib=home.queue_db.stat().st_size / 2**20,
-    )
+
+    def __init__(self, folder: Path, jobs: int) -> None:
+        self.home, self.jobs = Home(folder), jobs
+        database.create(self.home.queue_db)
+        (folder / "settings.toml").write_text('device = "cpu"\n')
+        self.bulk_per_s = fill(self.home, jobs)
+        with contextlib.closing(self.home.connect()) as db:
+            age(db)
+        self.claims: list[float] = []
+        self.walls: dict[str, list[float]] = {}
+
+    def look(self) -> None:
+        """One round."""
+        with contextlib.closing(self.home.connect()) as db:
+            self.claims += claim_often(db)
+        for name, words in {
+            "add": ("add", "sleep", "--priority", "-9"),
+            "list": ("list",),
+            "failed": ("list", "--state", "failed"),
+            "show": ("show", str(self.jobs // 2)),
+            "status": ("status",),
+        }.items():
+            self.walls.setdefault(name, []).append(wall(self.home, *words))
+
+    def costs(self) -> Costs:
+        """What all rounds gave."""
+        walls = {f"{name}_ms": statistics.median(took) for name, took in self.walls.items()}
+        return Costs(
+            jobs=self.jobs,
+            bulk_per_s=self.bulk_per_s,
+            claim_p50_ms=statistics.median(self.claims),
+            claim_p99_ms=statistics.quantiles(self.claims, n=100)[98],
+            turn_ms=turn(self.home),
+            mib=self.home.queue_db.stat().st_size / 2**20,
+            **walls,
+        )
 
 
 def fill(home: Home, jobs: int) -> float:
@@ -113,13 +130,10 @@ def claim_often(db: "database.sqlite3.Connection") -> list[float]:
 
 
 def wall(home: Home, *words: str) -> float:
-    """Milliseconds of a whole jobctl, the median of several."""
-    took = []
-    for _ in range(WALLS):
-        began = time.perf_counter()
-        jobctl(home, *words)
-        took.append(1e3 * (time.perf_counter() - began))
-    return statistics.median(took)
+    """Milliseconds of a whole jobctl."""
+    began = time.perf_counter()
+    jobctl(home, *words)
+    return 1e3 * (time.perf_counter() - began)
 
 
 def turn(home: Home) -> float:
@@ -164,10 +178,15 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, nargs="+", default=SIZES)
     parser.add_argument("--json", type=Path)
     told = parser.parse_args()
-    found = []
-    for jobs in told.jobs:
-        with tempfile.TemporaryDirectory(prefix="neverrest-scale-") as folder:
-            found.append(measure(Path(folder), jobs))
+    with tempfile.TemporaryDirectory(prefix="neverrest-scale-") as folder:
+        queues = []
+        for jobs in told.jobs:
+            (place := Path(folder) / str(jobs)).mkdir()
+            queues.append(Queue(place, jobs))
+        for _ in range(ROUNDS):
+            for one in queues:
+                one.look()
+        found = [one.costs() for one in queues]
     show(found)
     if told.json:
         told.json.write_text(json.dumps([asdict(costs) for costs in found], indent=1) + "\n")
