@@ -10,7 +10,7 @@ import selectors
 import sqlite3
 import time
 
-from supervisor import gpu, queue
+from supervisor import gpu, notices, queue
 from supervisor.db import transaction
 from supervisor.gpu import Gpu
 from supervisor.notify import say
@@ -40,6 +40,7 @@ class Card:
         self._again_s = FIRST_AGAIN_S
         self._used_s = [0.0, 0.0]  # busy and known seconds that the queue does not know yet
         self._xids: list[int] = []
+        self._untold_xids: list[int] = []  # no notice was made of them yet
         self._is_written = False
 
     def find(self) -> None:
@@ -103,6 +104,10 @@ class Card:
         """What it is like decides what `go` names, and whether anybody is told `go` at all."""
         if found.state == "no-nvml" and self.name:
             found = dataclasses.replace(found, state="lost")  # it was there: the CPU is no place for its jobs
+        for xid in found.xids:
+            say(f"ALARM: the GPU's driver reports Xid {xid}")
+        self._xids = (self._xids + found.xids)[-XIDS_KEPT:]
+        self._untold_xids += found.xids
         usable = found.device is not None
         broken = None if usable else f"the card can't be used ({found.state}: {found.why})"
         device = self.device if self.is_named else found.device or self.device
@@ -118,17 +123,16 @@ class Card:
             return
         self.name, self._again_s = found.name, FIRST_AGAIN_S
         self._used_s = [self._used_s[0] + found.busy_s, self._used_s[1] + found.known_s]
-        for xid in found.xids:
-            say(f"ALARM: the GPU's driver reports Xid {xid}")
-        self._xids = (self._xids + found.xids)[-XIDS_KEPT:]
 
     def write_down(self, db: sqlite3.Connection, *, now: float) -> None:
         """Now and then: how it is, for `jobctl status`, and how long kernels ran."""
-        if self.now is None and not self._is_written:
+        if self.now is None and not (self._is_written or self._untold_xids):
             return
         told = {**dataclasses.asdict(self.now), "xids": self._xids, "at": now} if self.now else {}
         with transaction(db):
             queue.set_meta(db, "gpu", json.dumps(told) if told else "")
             if self._used_s[1]:
                 gpu.note_use(db, *self._used_s, now=now)
-        self._used_s, self._is_written = [0.0, 0.0], self.now is not None
+            for xid in self._untold_xids:
+                notices.add(db, "gpu", f"the driver of the {self.name} reports Xid {xid}", now=now)
+        self._used_s, self._untold_xids, self._is_written = [0.0, 0.0], [], self.now is not None

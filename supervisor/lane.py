@@ -32,7 +32,7 @@ BUSY_EVERY_S = 1.0  # a look at the card while a job runs or waits for memory
 IDLE_EVERY_S = 30.0  # and while nothing does
 RECLAIM_EVERY_S = 0.02  # and while memory is to come back: nobody else works on the card then
 SAY_AFTER_S = 1.0  # a wait this short is nobody's news
-MOST_DUE = 100  # jobs looked at for one that fits
+MOST_DUE = 500  # jobs looked at for one that fits
 
 
 class Lane:

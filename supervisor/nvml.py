@@ -23,6 +23,7 @@ from supervisor.gpu import Gpu
 SLOW_EVERY_S = 5.0  # temperature and the ring of samples: they cost more, and change less
 PROCESSES_EVERY_S = 10.0  # 4.5 ms under the driver's global lock (docs/decisions/0009) ...
 PROCESSES_AT_MIB = 16  # ... so else only when the used memory moved by so much
+MOST_XIDS = 16  # in one answer
 MOST_PROCESSES = 64  # named in an answer: the biggest
 UTILISATION_SAMPLES = 1  # NVML_GPU_UTILIZATION_SAMPLES
 ABSENT = (
@@ -56,10 +57,11 @@ class Card:
         self.listed_mib = -PROCESSES_AT_MIB
         self.processes: dict[int, int | None] = {}
         self.temperature_c: int | None = None
+        self.xids: list[int] = []
 
     def look(self, *, closely: bool = False) -> Gpu:
         """How it is now. closely: the processes are read, whatever it costs. Raises NVMLError when it is lost."""
-        now = time.monotonic()
+        now, self.xids = time.monotonic(), self._xids()  # first: a card's last words say why it is lost
         total_mib, used_mib = self._memory()
         moved = abs(used_mib - self.listed_mib) >= PROCESSES_AT_MIB
         if closely or moved or now >= self.processes_at:
@@ -74,7 +76,7 @@ class Card:
         return Gpu(
             "healthy", self.name, total_mib, total_mib - used_mib, processes=self.processes,
             busy_s=busy_s, known_s=known_s, power_w=None if power_mw is None else round(power_mw / 1000),
-            temperature_c=self.temperature_c, throttle=self._throttle(), xids=self._xids(), persistent=self.persistent,
+            temperature_c=self.temperature_c, throttle=self._throttle(), xids=self.xids, persistent=self.persistent,
         )  # fmt: skip
 
     def _memory(self) -> tuple[int, int]:
@@ -110,11 +112,11 @@ class Card:
     def _xids(self) -> list[int]:
         """The Xid errors since the last look. Asked without waiting: they wait for us."""
         found: list[int] = []
-        while self.events is not None and len(found) < 16:
-            event = _known(lambda: pynvml.nvmlEventSetWait_v2(self.events, 0))
-            if event is None:
-                break
-            found.append(int(event.eventData))
+        try:
+            while self.events is not None and len(found) < MOST_XIDS:
+                found.append(int(pynvml.nvmlEventSetWait_v2(self.events, 0).eventData))
+        except pynvml.NVMLError:
+            pass  # no more of them; or the card is gone, and the next call says so
         return found
 
 
@@ -187,9 +189,9 @@ def _raise_if_gone(error: pynvml.NVMLError) -> None:
         raise error
 
 
-def state_of(error: pynvml.NVMLError) -> Gpu:
-    """What an error says of the card."""
-    return Gpu(STATES.get(error.value, "lost"), why=str(error))
+def state_of(error: pynvml.NVMLError, xids: list[int]) -> Gpu:
+    """What an error says of the card. xids: what its driver said before it."""
+    return Gpu(STATES.get(error.value, "lost"), why=str(error), xids=xids)
 
 
 def main() -> None:
@@ -201,7 +203,7 @@ def main() -> None:
             card = card or Card(int(sys.argv[1]))
             found = card.look(closely=question.strip() == "closely")
         except pynvml.NVMLError as error:
-            found = state_of(error)
+            found = state_of(error, card.xids if card else [])
         os.write(1, json.dumps(asdict(found)).encode() + b"\n")
         if found.state != "healthy":
             return

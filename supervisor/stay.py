@@ -115,9 +115,9 @@ def _has_device(pid: int) -> bool:
 
 
 def _growth(before: Gpu, now: Gpu, *, without: set[int]) -> int:
-    """What strangers, there before or new, hold more than they did, in MiB. Those that left gave back."""
-    pids = (before.processes.keys() | now.processes.keys()) - without
-    return sum((now.processes.get(pid) or 0) - (before.processes.get(pid) or 0) for pid in pids)
+    """What living strangers, there before or new, hold more than they did, in MiB. Those that left gave back."""
+    held = {pid: mib or 0 for pid, mib in now.processes.items() if pid not in without and tree.read(pid) is not None}
+    return sum(held.values()) - sum(mib or 0 for mib in before.processes.values())
 
 
 def _descends(pid: int, ancestor: int) -> bool:

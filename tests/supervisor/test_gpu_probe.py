@@ -119,6 +119,13 @@ def test_a_card_that_is_lost_between_two_looks_is_found_lost_and_found_again(car
     assert gpu.wait(probe).state == "healthy"
 
 
+def test_what_the_driver_said_last_is_heard_although_the_card_is_lost(card, probe):
+    gpu.wait(probe)
+    card.set(error=LOST, xid=79)
+    found = gpu.wait(probe)
+    assert (found.state, found.xids) == ("lost", [79])
+
+
 def test_a_call_that_hangs_is_killed_named_and_tried_again_in_a_new_process(card):
     probe = Probe(deadline_s=30.0)
     assert gpu.wait(probe).state == "healthy"

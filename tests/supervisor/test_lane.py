@@ -178,6 +178,15 @@ def test_how_often_the_card_is_asked_goes_by_what_there_is_to_see(made, db, cloc
     assert made.card._probe.closely, "and who holds it is read every time"
 
 
+def test_an_xid_is_told_once_also_when_the_card_is_lost_with_it(made, db, clock):
+    see(made, clock, CARD)
+    made.card.take(Gpu("lost", why="GPU is lost", xids=[79]))
+    made.card.write_down(db, now=5)
+    made.card.write_down(db, now=6)
+    rows = db.execute("select at, what, text from notice").fetchall()
+    assert [tuple(row) for row in rows] == [(5, "gpu", "the driver of the GeForce RTX 4080 reports Xid 79")]
+
+
 # ── a job's memory ────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -81,6 +81,21 @@ def test_the_next_job_gets_no_go_before_the_memory_of_the_one_before_is_back(tow
     tower.until(second, "succeeded")
 
 
+def test_a_jobd_that_finds_its_job_dead_waits_for_that_memory_too(tower, card):
+    card.set(late=1)
+    first = hold(tower, 8000, "--max-failures", 1)
+    start(tower)
+    until(lambda: tower.job(first).peak_vram_mib == 8000, "it holds memory")
+    until(lambda: tower.db.execute("select value from meta where key = 'vram_before'").fetchone(), "what was before")
+    tower.kill_jobd()
+    second = tower.sh("true", "--priority", 1)
+    start(tower)
+    until(lambda: "not back yet" in waits(tower, second), "the list says why it waits")
+    assert tower.job(second).attempt == 0
+    card.set(late=0)
+    tower.until(second, "succeeded")
+
+
 def test_past_the_deadline_who_holds_the_memory_is_named_and_a_stranger_is_left_alone(tower, card, stranger):
     tower.set(device="auto", reclaim_s=0.5)
     card.set(late=1, unlisted=1)  # the driver does not say how much the stranger has
