@@ -21,6 +21,7 @@ from jobs.contract import BadArgs
 from supervisor import child as children
 from supervisor import (
     damage,
+    held,
     ledger,
     notify,
     queue,
@@ -77,7 +78,7 @@ class Daemon:
         self.soft_db = database.connect(home.queue_db, durable=False)  # progress: a power cut may take the last second
         self.home_id = queue.meta(self.db, "home_id") or ""
         self.cgroups = tree.Cgroups(options.cgroups)
-        self.can_hold = tree.can_hold()
+        self.can_hold = held.can_hold()
         self.selector = selectors.DefaultSelector()
         self.children: list[Child] = []
         self.ended: list[Child] = []  # swept clean, not settled yet
@@ -508,7 +509,10 @@ class Daemon:
         """Have the job that `claim` would take next stand by; send another one away."""
         if self.draining or self.space.low:
             return
-        wanted = standby.wanted(self.db, self.children, self.options, self.spoilt_standby, self.lane, self.can_hold)
+        wanted = standby.wanted(
+            self.db, self.children, self.options, self.spoilt_standby, self.lane, self.can_hold,
+            evergreens=self._keeps_evergreens("gpu"),
+        )  # fmt: skip
         for child in standby.standing_by(self.children):
             if wanted is not None and child.stands_for(wanted):
                 return
@@ -517,7 +521,7 @@ class Daemon:
         if wanted is not None:
             try:
                 self._start(wanted, ahead=True)
-                tree.take_memory_back()
+                held.take_memory_back()
             except (OSError, BadArgs, subprocess.SubprocessError):
                 self.spoilt_standby = (wanted.id, wanted.attempt)  # its own turn says what is wrong
 

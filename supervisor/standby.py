@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import jobs.kind
 from jobs.contract import BadArgs
-from supervisor import queue
+from supervisor import queue, standing
 from supervisor.child import Child, Phase
 from supervisor.lane import Lane
 from supervisor.queue import Job
@@ -39,16 +39,19 @@ def wanted(
     spoilt: tuple[int, int] | None,
     lane: Lane,
     can_hold: bool,
+    evergreens: bool = False,
 ) -> Job | None:
     """The attempt that should stand by now, as it will be once claimed; None when nobody should.
 
     spoilt: (job, attempt) whose standby died: it starts cold when its turn comes, and its own end says why.
-    can_hold: whether programs can be held.
+    can_hold: whether programs can be held. evergreens: whether they give work when nothing else is due.
     """
     busy = any(child.claimed and child.job.lane == "gpu" for child in children)
     if not (busy and options.standby) or queue.is_paused(db):
         return None
     job = lane.first(db, now=time.time(), freed=True)
+    if job is None and evergreens:
+        job = standing.peek(db, now=time.time())
     if job is None or (job.id, job.attempt + 1) == spoilt:
         return None
     job = lane.fitted(db, job)

@@ -30,6 +30,7 @@ DUE = """
         job.id is null or job.state in ('succeeded', 'cancelled', 'failed')
         or (job.state = 'queued' and job.blockers = 0 and job.available_at <= :now)
     )"""
+IN_TURN = "order by standing.priority desc, standing.pass, standing.id"
 
 
 @dataclass(frozen=True)
@@ -143,17 +144,19 @@ def is_due(db: sqlite3.Connection, *, now: float) -> bool:
     return db.execute(f"select 1 {DUE} limit 1", {"now": now}).fetchone() is not None
 
 
+def peek(db: sqlite3.Connection, *, now: float) -> Job | None:
+    """The job that `claim` would take now, if it is made already. Changes nothing."""
+    row = db.execute(f"select job.id, job.state {DUE} {IN_TURN} limit 1", {"now": now}).fetchone()
+    return queue.get(db, row["id"]) if row is not None and row["state"] == "queued" else None
+
+
 def claim(db: sqlite3.Connection, *, now: float, fits: Callable[[Job], bool] = lambda job: True) -> Job | None:
     """queued -> running: the job of the evergreen whose turn it is, made now if it has none. None: none gives work.
 
     fits: whether the GPU has room for a job; whose job does not fit is passed over.
     """
     with transaction(db):
-        rows = db.execute(
-            f"select standing.*, job.state, job.error {DUE}"
-            " order by standing.priority desc, standing.pass, standing.id",
-            {"now": now},
-        ).fetchall()
+        rows = db.execute(f"select standing.*, job.state, job.error {DUE} {IN_TURN}", {"now": now}).fetchall()
         for row in rows:
             one = Standing.from_row(row)
             if row["state"] == "failed":

@@ -85,6 +85,20 @@ def test_a_failing_evergreen_gives_up_with_the_reason_and_the_others_go_on(tower
     assert "no data" in tower.ctl("evergreen", "list")
 
 
+def test_the_evergreen_that_made_way_stands_by_warm_while_real_work_runs(tower):
+    tower.set(standby=True, standby_min_free_mib=1)
+    tower.ctl("evergreen", "add", "spare", "sleep", "--set", "seconds=1000")
+    tower.start()
+    until(lambda: made_by(tower, "spare") and tower.job(1).best_done > 0, "the evergreen works")
+    real = tower.add("sleep", seconds=1000)
+    tower.until(real, "running")
+    until(lambda: len(children_of(tower)) == 2, "a second child stands by")
+    warm = max(children_of(tower))
+    tower.ctl("cancel", real)
+    until(lambda: tower.job(1).attempt == 2, "it is resumed")
+    assert f"pid {warm} " in tower.log(1)
+
+
 def test_two_evergreens_that_never_end_take_turns_by_weight_and_both_go_on_where_they_were(tower):
     tower.set(turn_s=0.3)
     tower.ctl("evergreen", "add", "often", "sleep", "--weight", "3", "--set", "seconds=1000")
