@@ -46,10 +46,8 @@ def depth(db: sqlite3.Connection, home: Home) -> Iterator[Sample]:
 
 
 def failures(db: sqlite3.Connection, home: Home) -> Iterator[Sample]:
-    """Attempts in a row that were blamed, of each job that is not over."""
-    for row in db.execute("select id, kind, failures from job where state in ('queued', 'running', 'paused')"
-                          " and failures > 0"):  # fmt: skip
-        yield {"job": row["id"], "kind": row["kind"]}, row["failures"]
+    for job in queue.running(db):
+        yield {"job": job.id, "kind": job.kind}, job.failures
 
 
 def progress(db: sqlite3.Connection, home: Home) -> Iterator[Sample]:
@@ -88,7 +86,7 @@ def memory(db: sqlite3.Connection, home: Home) -> Iterator[Sample]:
 
 
 METRICS = (  # the dearest last: a million jobs are counted in 50 ms, and time may run out
-    Metric("neverrest_job_failures", "gauge", "Blamed attempts since the last progress.", failures),
+    Metric("neverrest_job_failures", "gauge", "Blamed attempts of a running job since its last progress.", failures),
     Metric("neverrest_job_progress_ratio", "gauge", "Share of a running job that is done.", progress),
     Metric("neverrest_job_metric", "gauge", "What a running job measures of itself.", measured),
     Metric("neverrest_gpu_lane_open", "gauge", "1 while the GPU lane may be given to a job.", lane_open),

@@ -69,13 +69,13 @@ def test_the_text_is_what_prometheus_reads_whatever_a_job_is_called(db, home):
 
 def test_failures_and_what_waits_to_be_told_are_counted(db, home):
     queue.add(db, NewJob("train", {}, "gpu"), now=1.0)
-    for _ in range(2):
+    for failures in range(3):
         job = queue.claim(db, "gpu", now=time.time() + 1e6)
+        assert values(metrics.prometheus(db, home))['neverrest_job_failures{job="1",kind="train"}'] == failures
         queue.retry(db, 1, job.attempt, "oh no", now=time.time())
-    assert values(metrics.prometheus(db, home))['neverrest_job_failures{job="1",kind="train"}'] == 2
-    queue.retry(db, 1, queue.claim(db, "gpu", now=time.time() + 1e6).attempt, "oh no", now=time.time())
     found = values(metrics.prometheus(db, home))
     assert found["neverrest_notices_waiting"] == 1
+    assert found['neverrest_jobs{state="failed",kind="train"}'] == 1
     assert not [name for name in found if name.startswith("neverrest_job_failures{")], "it is over"
 
 
