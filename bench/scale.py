@@ -2,10 +2,10 @@
 
     python -m bench.scale [--jobs 1000 10000 100000 1000000] [--json FILE]
 
-Queues are filled by `jobctl add --from`; then six in ten of their jobs are over. Then rounds go over all of them in turn,
-so that a busy machine is busy for all. claim: one transaction with its commit on the disk. add, list, show, status: whole
-processes, as a user waits for them. turn: from one short program's start to the next one's, under a jobd that serves this
-queue. Walls are medians.
+Queues are filled by `jobctl add --from`; then six in ten of their jobs are over. Then rounds go over all of them in
+turn, so that a busy machine is busy for all. claim: one transaction with its commit on the disk. add, list, show,
+status: whole processes, as a user waits for them. turn: from one short program's start to the next one's, under a jobd
+that serves this queue. Walls are medians.
 """
 
 import argparse

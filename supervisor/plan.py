@@ -74,17 +74,26 @@ def read(path: Path, overrides: Mapping[str, str]) -> Recipe:
     return recipe
 
 
-def plan(db: sqlite3.Connection, home: Home, recipe: Recipe, *, base: Path, now: float) -> list[int]:
+def plan(
+    db: sqlite3.Connection,
+    home: Home,
+    recipe: Recipe,
+    *,
+    base: Path,
+    now: float,
+    origin: Mapping[str, Any] | None = None,
+) -> list[int]:
     """Queue what is not queued yet, all or nothing. The ids of the recipe's jobs, in its order.
 
     A job's key holds its args, what it reads from outside, and the keys of all it needs: an edit makes new jobs from
-    there on, and what is before it is kept. base: what relative input paths are relative to.
+    there on, and what is before it is kept. base: what relative input paths are relative to. origin: who planned it,
+    from which code.
     """
     made: dict[str, _Planned] = {}
     with transaction(db):
         for entry in recipe.jobs:
             try:
-                made[entry["name"]] = _plan_one(db, home, recipe, entry, base, made, now)
+                made[entry["name"]] = _plan_one(db, home, recipe, entry, base, made, now, origin or {})
             except BadArgs as error:
                 raise Refused(f"recipe {recipe.name}, job {entry['name']}: {error}") from error
     return [one.id for one in made.values()]
@@ -108,6 +117,7 @@ def _plan_one(
     base: Path,
     made: dict[str, _Planned],
     now: float,
+    origin: Mapping[str, Any],
 ) -> _Planned:
     name, kind, after = entry["name"], entry["kind"], entry.get("after", [])
     if missing := [needed for needed in after if needed not in made]:
@@ -124,7 +134,7 @@ def _plan_one(
         kind=kind, args=jobs.kind.as_given(args), lane=entry.get("lane", jobs.kind.lane(kind)), name=name,
         priority=int(entry.get("priority", 0)), preemptible=jobs.kind.is_preemptible(kind, args),
         after=[made[needed].id for needed in after], max_failures=int(entry.get("max_failures", queue.MAX_FAILURES)),
-        key=key, available_at=0.0,
+        key=key, available_at=0.0, origin=origin,
     )  # fmt: skip
     return _Planned(queue.add(db, new, now=now), digest, jobs.kind.as_given(plain), jobs.kind.as_given(args))
 

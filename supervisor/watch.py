@@ -8,11 +8,11 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from supervisor import finale, plan, queue, tree, view
+from supervisor import finale, origin, plan, queue, tree, view
 from supervisor.db import transaction
 from supervisor.home import Home
 from supervisor.queue import Job
@@ -24,11 +24,12 @@ START_S = 10.0  # a jobd that serves says so in a fraction of it
 SIGNS = {"succeeded": "✓", "failed": "✗", "cancelled": "✗", "running": "▶", "paused": "‖", "queued": "·"}
 
 
-def run(home: Home, recipe_path: Path, overrides: Mapping[str, str]) -> int:
+def run(home: Home, recipe_path: Path, overrides: Mapping[str, str], *, said: Sequence[str] = ()) -> int:
     """Plan, serve, watch, show. Exit 0 when every job succeeded, 1 when one failed, 130 after Ctrl-C."""
     recipe = plan.read(recipe_path, overrides)
     db, began = home.connect(), time.time()
-    ids = plan.plan(db, home, recipe, base=Path.cwd(), now=began)
+    came = origin.of_add(said, "", {})
+    ids = plan.plan(db, home, recipe, base=Path.cwd(), now=began, origin=came)
     for job in plan.replace_older(db, recipe, ids, now=began):
         print(f"Replaced: job {job.id} {view.safe(job.name)} (`jobctl retry {job.id}` queues it again)")
     _dare_again(db, plan.family(db, ids))

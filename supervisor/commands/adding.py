@@ -134,11 +134,13 @@ def make_home(path: Path) -> None:
 
 def plan(told: argparse.Namespace) -> None:
     """Queue a recipe; prints the ids of its jobs."""
+    from supervisor import origin
     from supervisor import plan as recipes
 
     home = homes.find(told.home)
     recipe = recipes.read(Path(told.recipe), settings(told.set))
-    ids = recipes.plan(home.connect(), home, recipe, base=Path.cwd(), now=time.time())
+    came = origin.of_add(told.said, "", {})
+    ids = recipes.plan(home.connect(), home, recipe, base=Path.cwd(), now=time.time(), origin=came)
     home.ring()
     show_json(told, {"ids": ids}) or print(*ids, sep="\n")
 
@@ -149,7 +151,7 @@ def run(told: argparse.Namespace) -> int:
 
     path = Path(told.home or os.environ.get("NEVERREST_HOME") or ".").absolute()
     make_home(path)
-    return watch.run(Home(path), Path(told.recipe), settings(told.set))
+    return watch.run(Home(path), Path(told.recipe), settings(told.set), said=told.said)
 
 
 def register(command: Register) -> None:

@@ -61,6 +61,12 @@ def test_what_changed_since_is_said(tower, checkout):
     assert "changed" in tower.ctl("show", job)
 
 
+def test_a_recipes_jobs_remember_who_planned_them(tower, tmp_path):
+    (tmp_path / "two.toml").write_text('name = "two"\n[[job]]\nname = "a"\nkind = "sleep"\n')
+    [job] = map(int, tower.ctl("plan", tmp_path / "two.toml").split())
+    assert tower.shown(job)["origin"]["said"][-2:] == ["plan", str(tmp_path / "two.toml")]
+
+
 def test_of_a_kind_the_code_is_neverrests_own(tower):
     code = tower.shown(tower.add("sleep"))["origin"].get("code", {})
     if not (origin.CODE / ".git").exists():
