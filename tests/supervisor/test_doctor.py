@@ -317,6 +317,9 @@ def test_a_jobd_that_ends_with_its_users_login_is_told(
         (Gpu("mismatch", why="Driver/library version mismatch"), "bad", "reboot"),
         (Gpu("lost", why="GPU is lost"), "bad", "fell off the bus"),
         (Gpu("hung", why="NVML did not answer within 10 s"), "bad", "does not answer"),
+        (Gpu("reset", why="GPU requires reset"), "bad", "nvidia-smi --gpu-reset"),
+        (Gpu("healthy", "GeForce RTX 4080", 16376, 15800, persistent=False), "warn", "sudo nvidia-smi -pm 1"),
+        (Gpu("healthy", "GeForce RTX 4080", 16376, 15800, temperature_c=61, power_w=285), "ok", "free, 61 °C, 285 W"),
     ],
 )
 def test_every_state_of_a_gpu_has_its_words(

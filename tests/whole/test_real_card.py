@@ -1,14 +1,13 @@
 """`pytest -m gpu`: what a real card and its driver do. Skipped, with the reason, where there is none."""
 
 import json
-import os
 import signal
 import sys
 
 import pytest
 from tower import until
 
-from supervisor import gpu
+from supervisor import gpu, tree
 
 pytestmark = pytest.mark.gpu
 TAKE = """
@@ -59,10 +58,10 @@ def test_a_jobs_peak_is_seen_and_its_memory_is_back_before_the_next_go(busy, fou
     assert free_mib > found.free_mib - MIB / 2, "the next one finds what the first one found, less its own context"
 
 
-def test_memory_comes_back_after_sigkill_too(busy, found):
-    tower, _ = busy
-    [child] = [pid for pid in gpu.probe().processes if pid not in found.processes]
-    os.kill(child, signal.SIGKILL)
+def test_memory_comes_back_after_sigkill_too(busy):
+    tower, job = busy
+    for process in tree.marked(f"{tower.home_id}:{job}:"):
+        process.kill(signal.SIGKILL)
     following = tower.sh("true")
     tower.until(following, "succeeded")
     assert "did not come back" not in tower.said
