@@ -11,9 +11,7 @@ import fcntl
 import functools
 import json
 import os
-import shutil
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -24,7 +22,7 @@ from typing import Any
 
 import jobs.kind
 from jobs.contract import EXIT_UNFINISHED, MARK, REPORT_FD, Ticket
-from supervisor import notify, stall, tree
+from supervisor import held, notify, stall, tree
 from supervisor.home import Home
 from supervisor.queue import Job
 
@@ -102,7 +100,7 @@ class Child:
             lock_now(self.lock)  # for its tree, which has the descriptor too
         self._mark_log()
         if self.is_program:
-            tree.let_go(self.pid)
+            held.let_go(self.pid)
         else:
             self.tell(json.dumps({"go": {"device": device}}).encode() + b"\n")
         self.phase, self.began = Phase.RUNNING, time.monotonic()
@@ -111,10 +109,10 @@ class Child:
     def is_outdated(self) -> bool:
         """Whether a program that is held is not the one that would be started now: its file or folder was replaced."""
         try:
-            places = [os.readlink(f"/proc/{self.pid}/{place}") for place in ("exe", "cwd")]
+            places = [os.readlink(f"/proc/{self.pid}/{place}") for place in ("exe", "cwd") if self.is_program]
         except OSError:
-            return self.is_program  # it is gone
-        return self.is_program and any(place.endswith(" (deleted)") for place in places)
+            return True  # it is gone
+        return any(place.endswith(" (deleted)") for place in places)
 
     def ask_to_leave(self) -> None:
         """SIGTERM: save and leave. A program's whole group hears it: its leader may be a shell that tells nobody."""
@@ -219,8 +217,6 @@ def start(job: Job, home: Home, home_id: str, cgroups: tree.Cgroups, *, ahead: b
     mark = f"{home_id}:{job.id}:{job.attempt}"
     program = _program(job)
     line = ticket.to_line() if program is None else b""
-    if program is not None and ahead:
-        _require_plain(program)
     # a standby that was dropped had a cgroup of the same attempt: hence the time
     group = cgroups.make(f"neverrest-{home_id}-{job.id}-{job.attempt}-{time.monotonic_ns()}")
     reports, report_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -260,41 +256,23 @@ def _spawn(
     """The process of a child. passed: the descriptors that it inherits."""
     if program is None:
         env.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a waiting thread sleeps: spinning took the browser's core
-    process = subprocess.Popen(
-        list(program.argv) if program else [sys.executable, "-P", "-u", "-m", "jobs"],
-        cwd=program.cwd if program else home.path,
-        env=env,
-        stdin=subprocess.DEVNULL if program else subprocess.PIPE,
-        stdout=log,
-        stderr=log,
-        pass_fds=passed,
-        start_new_session=True,
-        preexec_fn=functools.partial(
-            _before_exec, group, os.getpid() if program else None, None if ahead else job.attempt
-        ),
-    )
+    with held.patience():
+        process = subprocess.Popen(
+            list(program.argv) if program else [sys.executable, "-P", "-u", "-m", "jobs"],
+            cwd=program.cwd if program else home.path,
+            env=env,
+            stdin=subprocess.DEVNULL if program else subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            pass_fds=passed,
+            start_new_session=True,
+            preexec_fn=functools.partial(
+                _before_exec, group, os.getpid() if program else None, None if ahead else job.attempt
+            ),
+        )
     if program is not None and ahead:
-        _hold(process)
+        held.hold(process)
     return process
-
-
-def _hold(process: "subprocess.Popen[bytes]") -> None:
-    try:
-        tree.hold(process.pid)
-    except OSError:
-        process.kill()
-        process.wait()
-        raise
-
-
-def _require_plain(program: "jobs.kind.Program") -> None:
-    """Who is held by another process gets no rights by its file's mode: a program that needs them starts cold."""
-    name = program.argv[0]
-    path = shutil.which(os.path.join(program.cwd, name) if os.sep in name else name, path=program.env.get("PATH"))
-    if path is None:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-    if os.stat(path).st_mode & (stat.S_ISUID | stat.S_ISGID) or "security.capability" in os.listxattr(path):
-        raise PermissionError(errno.EPERM, "it has rights of its own", path)
 
 
 def take_lock(lock: Path) -> int:
@@ -354,7 +332,7 @@ def _before_exec(group: Path | None, supervisor_pid: int | None, attempt: int | 
         if os.getppid() != supervisor_pid:  # it died before we asked to be told
             os._exit(EXIT_UNFINISHED)
         if attempt is None:
-            tree.ask_to_be_held()
+            held.ask()
             return
         try:
             os.write(1, attempt_mark(attempt, os.getpid()))

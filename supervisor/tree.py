@@ -9,7 +9,6 @@ Five handles, because each alone misses some escape (measured, docs/decisions/00
 """
 
 import ctypes
-import errno
 import hashlib
 import os
 import resource
@@ -21,8 +20,6 @@ from pathlib import Path
 from jobs.contract import MARK
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
-MADV_POPULATE_WRITE = 23  # a kernel before 5.14 says no, and nothing is lost but time
-PTRACE_TRACEME, PTRACE_DETACH, PTRACE_SETOPTIONS, PTRACE_O_EXITKILL = 0, 17, 0x4200, 1 << 20
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -59,64 +56,6 @@ def become_subreaper() -> None:
 def die_with_parent(signum: int) -> None:
     """In a child, before exec: get this signal when the supervisor dies."""
     _libc.prctl(PR_SET_PDEATHSIG, signum, 0, 0, 0)
-
-
-# ── a program that is loaded, and has not begun ───────────────────────────────────────────────────────────────────
-
-
-def ask_to_be_held() -> None:
-    """In a child, before exec: the kernel stops it behind the exec, before the program's first instruction."""
-    _ptrace(PTRACE_TRACEME, 0, 0)
-
-
-def hold(pid: int) -> None:
-    """Wait until a child that asked for it is held there. It dies with us from now on. Raises OSError when it can't."""
-    _, status = os.waitpid(pid, 0)
-    if not os.WIFSTOPPED(status):
-        raise ProcessLookupError(errno.ESRCH, "it ended before it could be held")
-    _ptrace(PTRACE_SETOPTIONS, pid, PTRACE_O_EXITKILL)
-
-
-def let_go(pid: int) -> None:
-    """Its turn: it begins. One that has been killed meanwhile is noticed by its end."""
-    try:
-        _ptrace(PTRACE_DETACH, pid, 0)
-    except ProcessLookupError:
-        pass
-
-
-def can_hold() -> bool:
-    """Whether this machine lets us hold a child: some sandboxes forbid it."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            ask_to_be_held()
-            os.kill(os.getpid(), signal.SIGSTOP)
-        finally:
-            os._exit(1)
-    try:
-        hold(pid)
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-    except OSError:
-        return False
-    return True
-
-
-def _ptrace(request: int, pid: int, data: int) -> None:
-    if _libc.ptrace(ctypes.c_long(request), ctypes.c_long(pid), None, ctypes.c_void_p(data)) == -1:
-        number = ctypes.get_errno()
-        raise OSError(number, f"ptrace: {os.strerror(number)}")
-
-
-def take_memory_back() -> None:
-    """A fork left our pages shared and read-only: make them ours again now, not one by one when time counts."""
-    with open("/proc/self/maps") as file:
-        for line in file:
-            place, mode, _, _, inode, *_ = line.split()
-            if mode == "rw-p" and inode == "0":
-                begin, end = (int(part, 16) for part in place.split("-"))
-                _libc.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), MADV_POPULATE_WRITE)
 
 
 # ── who lives ─────────────────────────────────────────────────────────────────────────────────────────────────────

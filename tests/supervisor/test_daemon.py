@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tower import until
 
 from supervisor import daemon, queue, standby, verdict
 from supervisor import db as database
@@ -202,3 +203,70 @@ def test_whatever_a_job_reports_it_is_taken_or_named_never_thrown(given_reports,
     child.status = 0
     assert verdict.settle(db, child, home.log(1), now=3.0) == "succeeded"
     db.close()
+
+
+def test_a_standby_gives_its_memory_back_when_memory_becomes_short(jobd, monkeypatch):
+    """And is made anew once there is room again."""
+    jobd.options = Settings(standby_min_free_mib=1000)
+    free_mib = [4000]
+    monkeypatch.setattr(standby, "free_memory_mib", lambda: free_mib[0])
+    running_child(jobd)
+    queue.add(jobd.db, NewJob("sleep", {}, "gpu"), now=0)
+    jobd._arrange_standby()
+    [child] = standby.standing_by(jobd.children)
+    free_mib[0] = 499
+    jobd._arrange_standby()
+    assert (standby.standing_by(jobd.children), child.phase) == ([], Phase.KILLED)
+    until_ended(jobd, child)
+    assert queue.get(jobd.db, 2).attempt == 0
+    free_mib[0] = 4000
+    jobd._arrange_standby()
+    [again] = standby.standing_by(jobd.children)
+    jobd.drop(again)
+    until_ended(jobd, again)
+
+
+def until_ended(jobd: Daemon, child: Child) -> None:
+    """Let it end, and clear away what is left of it."""
+
+    def ended() -> bool:
+        for one, _ in jobd._exits():
+            one.phase = jobd.end(one)
+        for one in [one for one in jobd.children if one.phase is Phase.SWEEPING]:
+            one.phase = jobd.sweep(one)
+        return child not in jobd.children
+
+    until(ended)
+    jobd._clear_away()
+
+
+def test_a_job_that_reports_often_does_not_cost_a_look_at_the_queue_each_time(jobd, monkeypatch):
+    child, looks = running_child(jobd), []
+    monkeypatch.setattr(queue, "wishes", lambda db: looks.append(1) or {})
+    jobd.due |= {"turn": time.monotonic() + 60, "tick": time.monotonic() + 60}
+    list(jobd._unwanted())
+    seen = len(looks)
+    for _ in range(5):
+        list(jobd._unwanted())
+    assert len(looks) == seen
+    with contextlib.closing(database.connect(jobd.home.queue_db)) as other:
+        queue.pause(other, child.job.id, now=1.0)
+    list(jobd._unwanted())
+    assert len(looks) == seen + 1
+
+
+def test_no_durable_commit_brings_the_log_into_the_database(jobd):
+    """It would fall between two jobs. The log has its length before it is needed, and soft commits keep it there."""
+    database.make_room(jobd.db, jobd.soft_db)
+    log = jobd.home.queue_db.with_name("queue.db-wal")
+    long = log.stat().st_size
+    assert long >= database.LOG_PAGES * 4096
+    before = jobd.home.queue_db.stat().st_mtime_ns
+    for n in range(30):
+        queue.set_meta(jobd.db, "n", str(n))
+    assert (log.stat().st_size, jobd.home.queue_db.stat().st_mtime_ns) == (long, before)
+    for n in range(2 * database.LOG_PAGES):
+        queue.set_meta(jobd.soft_db, "n", str(n))
+    assert log.stat().st_size < 2 * long
+    assert jobd.home.queue_db.stat().st_mtime_ns > before
+    assert jobd.db.execute("select count(*) from sqlite_master where name = 'ballast'").fetchone()[0] == 0

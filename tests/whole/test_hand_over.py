@@ -11,7 +11,7 @@ from bench import hand_over
 
 JOBS, ROUNDS = 40, 5
 PROMISED_MS = 15.0
-MOST_TIMES_THE_FLOOR = 15.0  # commit, fork and exec alone; measured 7 on a quiet machine, 2 on a busy one
+MOST_TIMES_THE_FLOOR = 4.0  # commit, fork and exec alone; measured 1.4 on a quiet machine, 2.6 on a very busy one
 BUSY_FLOOR_MS = 5.0  # it takes 0.7 where nothing else runs
 
 
@@ -21,7 +21,7 @@ def found() -> list[dict[str, hand_over.Gaps]]:
     made = []
     for one in hand_over.rounds(JOBS, ROUNDS):
         made.append(one)
-        if one["jobd"].median_ms < PROMISED_MS:
+        if one["jobd"].median_ms < min(PROMISED_MS, MOST_TIMES_THE_FLOOR * one["bare loop"].median_ms):
             break
     return made
 

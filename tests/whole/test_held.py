@@ -1,8 +1,10 @@
 """A program stands by: it is loaded before its turn, and the kernel holds it before its first instruction."""
 
+import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import stat
 import sys
 from pathlib import Path
@@ -10,7 +12,10 @@ from pathlib import Path
 import pytest
 from tower import Tower, until
 
-from supervisor import tree
+from supervisor import child, queue, tree
+from supervisor import db as database
+from supervisor import held as held_program
+from supervisor.home import Home
 
 
 def held(tower: Tower, job_id: int, attempt: int = 1) -> tree.Process:
@@ -161,4 +166,33 @@ def test_a_program_that_is_not_there_fails_as_it_does_without_a_standby(warm):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ptrace")
 def test_whether_a_machine_can_hold_programs_is_tried_not_guessed():
-    assert tree.can_hold()
+    assert held_program.can_hold()
+
+
+def test_a_signal_between_fork_and_exec_does_not_hang_the_supervisor(tmp_path, monkeypatch):
+    """It stops the child before it is the program: who waits for its exec would wait for ever."""
+    real = held_program.ask
+
+    def ask_and_be_hit() -> None:
+        real()
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    monkeypatch.setattr(held_program, "ask", ask_and_be_hit)
+    monkeypatch.setattr(held_program, "PATIENCE_S", 0.1)
+    home = Home(tmp_path)
+    job = a_job({"argv": ["/bin/true"], "cwd": "/", "env": {}})
+    with pytest.raises(ProcessLookupError):
+        child.start(job, home, "home", tree.Cgroups(False), ahead=True)
+    assert tree.adopted(set()) == []
+
+
+def a_job(args: dict[str, object]) -> queue.Job:
+    """A command that was claimed, of a queue that is gone."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        db.row_factory = sqlite3.Row
+        db.executescript((Path(database.__file__).with_name("schema.sql")).read_text())
+        db.isolation_level = None
+        queue.add(db, queue.NewJob("command", args, "gpu"), now=1.0)
+        job = queue.claim(db, "gpu", now=1.0)
+        assert job is not None
+        return job
