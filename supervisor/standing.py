@@ -225,14 +225,20 @@ def fire(db: sqlite3.Connection, *, now: float) -> None:
     with transaction(db):
         for row in db.execute(f"select * {due} order by next_at", (now,)).fetchall():
             one = Standing.from_row(row)
-            try:
-                next_at = cron.next_after(one.cron or "", one.timezone or "UTC", now)
-            except Refused as refusal:  # the machine does not know its zone any more
-                disable(db, one, str(refusal))
+            if (next_at := _next_at(db, one, now)) is None:
                 continue
             if live_job(db, one) is None:
                 _make(db, one, now, next_at)
             db.execute("update standing set next_at = ?, last_at = ? where id = ?", (next_at, one.next_at, one.id))
+
+
+def _next_at(db: sqlite3.Connection, one: Standing, after: float) -> float | None:
+    """When a schedule comes next. None, and it is disabled: the machine does not know its zone any more."""
+    try:
+        return cron.next_after(one.cron or "", one.timezone or "UTC", after)
+    except Refused as refusal:
+        disable(db, one, str(refusal))
+        return None
 
 
 def reset_clock(db: sqlite3.Connection, *, now: float) -> None:
@@ -244,8 +250,8 @@ def reset_clock(db: sqlite3.Connection, *, now: float) -> None:
         rows = db.execute("select * from standing where what = 'schedule' and enabled = 1 and next_at > ?", (now,))
         for one in map(Standing.from_row, rows.fetchall()):
             fired = one.last_at if one.last_at is not None and one.last_at - now < DAY_S else now
-            next_at = cron.next_after(one.cron or "", one.timezone or "UTC", max(now, fired))
-            db.execute("update standing set next_at = min(next_at, ?) where id = ?", (next_at, one.id))
+            if (next_at := _next_at(db, one, max(now, fired))) is not None:
+                db.execute("update standing set next_at = min(next_at, ?) where id = ?", (next_at, one.id))
 
 
 def wakes_at(db: sqlite3.Connection, *, now: float) -> float | None:

@@ -33,7 +33,7 @@ def add(told: argparse.Namespace) -> None:
         kind=told.kind, args=jobs.kind.as_given(args), lane=told.lane or jobs.kind.lane(told.kind), name=told.name,
         priority=told.priority, preemptible=jobs.kind.is_preemptible(told.kind, args), after=told.after,
         available_at=_when(told, now), max_failures=told.max_failures or queue.MAX_FAILURES,
-        stall_s=seconds("--stall", told.stall) if told.stall else None, needs_vram_mib=told.vram,
+        stall_s=_stall_s(told), needs_vram_mib=told.vram,
         origin=origin.of_add(told.said, told.kind, jobs.kind.as_given(args)),
     )  # fmt: skip
     db = home.connect()
@@ -93,6 +93,14 @@ def given_args(told: argparse.Namespace) -> dict[str, Any]:
     elif told.program is not None:
         raise Refused(f"only kind `command` takes a program after --, not {told.kind!r}")
     return given
+
+
+def _stall_s(told: argparse.Namespace) -> float | None:
+    """So long without progress, and it is stuck; None: learned from its own pace."""
+    stall_s = None if told.stall is None else seconds("--stall", told.stall)
+    if stall_s == 0:
+        raise Refused(f"--stall {told.stall} would stop the job at once: take a time like 30m")
+    return stall_s
 
 
 def _when(told: argparse.Namespace, now: float) -> float:

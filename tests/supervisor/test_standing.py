@@ -3,6 +3,7 @@
 import datetime
 import itertools
 import json
+import sqlite3
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
@@ -175,6 +176,15 @@ def test_a_queue_that_holds_only_an_evergreens_job_can_be_left(db):
     assert not queue.can_still_run(db)
 
 
+def test_a_job_that_can_not_be_claimed_is_not_made_either(db, monkeypatch):
+    plant(db, "a")
+    monkeypatch.setattr(queue, "claim_job", lambda *a, **k: (_ for _ in ()).throw(sqlite3.OperationalError("full")))
+    with pytest.raises(sqlite3.OperationalError):
+        standing.claim(db, now=0)
+    assert db.execute("select count(*) from job").fetchone()[0] == 0
+    assert (standing.get(db, "evergreen", "a").made, standing.get(db, "evergreen", "a").job_id) == (0, None)
+
+
 def test_a_turn_is_over_when_another_ones_pass_is_smaller_and_one_can_go_on_later(db):
     plant(db, "a", weight=2.0)
     job = standing.claim(db, now=0)
@@ -322,10 +332,11 @@ def test_a_clock_that_was_years_ahead_does_not_silence_a_schedule(db):
     assert standing.wakes_at(db, now=DAY) == DAY + 3 * HOUR
 
 
-def test_a_zone_the_machine_forgot_disables_the_schedule_with_the_reason(db):
+@pytest.mark.parametrize("look", [standing.fire, standing.reset_clock])
+def test_a_zone_the_machine_forgot_disables_the_schedule_with_the_reason(db, look):
     standing.add(db, NIGHTLY, now=0)
     db.execute("update standing set timezone = 'Gone/Away'")
-    standing.fire(db, now=DAY)
+    look(db, now=DAY if look is standing.fire else 60)
     one = standing.get(db, "schedule", "nightly")
     assert (one.enabled, jobs(db)) == (False, [])
     assert "no time zone 'Gone/Away'" in one.why
@@ -380,6 +391,8 @@ def test_a_schedule_by_jobctl_with_a_program_of_ones_own(tower):
         (("evergreen", "add", "a", "nosuch"), "no kind 'nosuch'"),
         (("evergreen", "add", "a", "sleep", "--set", "seconds=-1"), "seconds >= 0"),
         (("evergreen", "add", "a", "corpus"), "cpu lane"),
+        (("add", "sleep", "--stall", "0s"), "stall"),
+        (("add", "sleep", "--stall", "soon"), "--stall takes a duration"),
         (("evergreen", "remove", "a"), "no evergreen called 'a'"),
         (("schedule", "add", "a", "sleep", "--cron", "0 0 31 2 *"), "never comes"),
         (("schedule", "add", "a", "sleep", "--cron", "0 3 * * *", "--timezone", "Mars"), "no time zone 'Mars'"),
