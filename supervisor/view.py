@@ -43,6 +43,7 @@ def as_dict(
         "expected": {"starts_at": soon.starts_at, "ends_at": soon.ends_at, "before": soon.before},
         "progress": {"done": job.done, "total": job.total, "unit": job.unit, "metrics": job.metrics},
         "note": job.note, "error": job.error, "cause": job.cause, "stall_s": job.stall_s,
+        "needs_vram_mib": job.needs_vram_mib, "peak_vram_mib": job.peak_vram_mib,
     }  # fmt: skip
 
 

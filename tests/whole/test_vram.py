@@ -161,7 +161,7 @@ def test_what_can_never_fit_is_refused_when_it_is_added(tower, card):
 def test_a_recipe_learns_its_peak_and_the_next_job_of_it_waits_for_that_much(tower, card, stranger):
     first = hold(tower, 6000)
     start(tower)
-    until(lambda: tower.job(first).peak_vram_mib == 6000, "its peak is known")
+    until(lambda: tower.shown(first)["peak_vram_mib"] == 6000, "its peak is known")
     game = stranger(10000)
     again = hold(tower, 6000)
     let_go(tower)
