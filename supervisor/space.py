@@ -9,7 +9,8 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
-from supervisor import logs, queue
+from supervisor import logs, queue, settings
+from supervisor.errors import Refused
 from supervisor.home import Home
 from supervisor.notify import say
 from supervisor.settings import Settings
@@ -30,12 +31,8 @@ class Space:
 
     def look(self) -> bool:
         """What is free now. Whether it got low, or has room again."""
-        before, free = bool(self.low), free_mib(self._home.path)
-        floor = self.options.disk_floor_mib
-        if free < floor + (min(floor // 8, MARGIN_MIB) if self.low else 0):
-            self.low = f"{free} MiB are free for the home, disk_floor_mib is {floor}: make room, and jobs go on"
-        else:
-            self.low = ""
+        before, floor = bool(self.low), self.options.disk_floor_mib
+        self.low = shortage(self._home.path, floor, floor + (min(floor // 8, MARGIN_MIB) if before else 0))
         return before != bool(self.low)
 
     def cap_logs(self, running: Iterable[int]) -> None:
@@ -59,6 +56,21 @@ class Space:
             say("there is room on the disk again: jobs go on")
         queue.set_meta(db, "disk_low", self.low)
         self._told = self.low
+
+
+def shortage(folder: Path, floor_mib: int, needed_mib: int) -> str:
+    """Why nobody may start with so little room; '' while as much as needed is free."""
+    free = free_mib(folder)
+    if free >= needed_mib:
+        return ""
+    return f"{free} MiB are free for the home, disk_floor_mib is {floor_mib}: make room, and jobs go on"
+
+
+def require_room(home: Home) -> None:
+    """Before somebody sits down to watch. Raises Refused when nothing could start."""
+    floor = settings.read(home.path).disk_floor_mib
+    if low := shortage(home.path, floor, floor):
+        raise Refused(f"nothing would start: {low}. On a small disk set disk_floor_mib lower in settings.toml")
 
 
 def free_mib(folder: Path) -> int:

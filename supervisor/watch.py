@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from supervisor import finale, origin, plan, queue, tree, view
+from supervisor import finale, origin, plan, queue, space, tree, view
 from supervisor.db import transaction
 from supervisor.home import Home
 from supervisor.queue import Job
@@ -34,6 +34,7 @@ def run(home: Home, recipe_path: Path, overrides: Mapping[str, str], *, said: Se
         print(f"Replaced: job {job.id} {view.safe(job.name)} (`jobctl retry {job.id}` queues it again)")
     _dare_again(db, plan.family(db, ids))
     if not all(job.state == "succeeded" for job in _family(db, ids)):
+        space.require_room(home)
         print(f"Recipe {recipe.name}, home {home.path}. Ctrl-C saves and leaves.\n")
         try:
             _serve_until_done(home, db, ids)

@@ -64,3 +64,13 @@ def test_a_jobd_that_starts_on_a_full_disk_starts_nothing(small):
     assert small.job(job).attempt == 0
     ballast.unlink()
     small.until(job, "succeeded")
+
+
+def test_who_would_watch_a_recipe_that_cannot_start_is_told_so_at_once(small):
+    recipe = small.path / "r.toml"
+    recipe.write_text('name = "r"\n[[job]]\nname = "a"\nkind = "sleep"\nargs = { seconds = 0.1 }\n')
+    fill(small, 45)
+    said = small.ctl("run", recipe, code=1)
+    assert said.startswith("jobctl: nothing would start: ")
+    assert said.endswith("On a small disk set disk_floor_mib lower in settings.toml\n")
+    assert small.job(1).state == "queued", "it is in the queue all the same"
