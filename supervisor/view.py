@@ -37,7 +37,7 @@ def as_dict(
         "lane": job.lane, "preemptible": job.preemptible, "state": job.state, "wish": job.wish,
         "waiting_for": waiting_for(db, job, home, now=now, before=soon.before),
         "attempt": job.attempt, "failures": job.failures, "max_failures": job.max_failures,
-        "after": after, "key": job.key, "parent": job.parent_id,
+        "after": after, "key": job.key, "parent": job.parent_id, "evergreen": _evergreen(db, job),
         "created_at": job.created_at, "available_at": job.available_at, "started_at": job.started_at,
         "finished_at": job.finished_at, "eta_at": job.eta_at, "ran_s": job.ran_s,
         "expected": {"starts_at": soon.starts_at, "ends_at": soon.ends_at, "before": soon.before},
@@ -122,6 +122,12 @@ def waiting_for(db: sqlite3.Connection, job: Job, home: Home, *, now: float, bef
         return reason
     first = f", {before} more before it" if before else ""
     return f"the {job.lane} lane, held by job {row['id']}{first}" if row else f"its turn{first}"
+
+
+def _evergreen(db: sqlite3.Connection, job: Job) -> str | None:
+    """The name of the evergreen that made it."""
+    row = db.execute("select name from standing where id = ?", (job.evergreen_id,)).fetchone()
+    return row["name"] if row else None
 
 
 def _short_of_vram(db: sqlite3.Connection, job: Job) -> str | None:

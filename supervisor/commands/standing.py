@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from supervisor import home as homes
 from supervisor.commands.adding import given_args
-from supervisor.commands.words import Act, Register, everywhere, positive, show_json
+from supervisor.commands.words import Act, Register, everywhere, positive, settings, show_json
 from supervisor.errors import Refused
 
 if TYPE_CHECKING:
@@ -56,7 +56,10 @@ def edit(told: argparse.Namespace) -> None:
     }
     if told.set or told.args or told.program:
         told.kind = one.kind
-        args = jobs.kind.parse(one.kind, one.args | given_args(told), cwd=Path.cwd())
+        given = given_args(told)
+        if told.program is None:  # where a program runs does not change because its settings do
+            given = {name: value for name, value in given.items() if name not in ("cwd", "env")} | settings(told.set)
+        args = jobs.kind.parse(one.kind, one.args | given, cwd=Path.cwd())
         jobs.kind.check(one.kind, args, home.path)
         changes["args"] = jobs.kind.as_given(args)
     if not changes:

@@ -3,6 +3,7 @@
 import datetime
 import itertools
 import json
+import os
 import sqlite3
 from dataclasses import replace
 from zoneinfo import ZoneInfo
@@ -370,7 +371,8 @@ def test_an_evergreen_by_jobctl_from_add_to_remove(tower):
     assert json.loads(tower.ctl("evergreen", "list", "--json")) == []
 
 
-def test_a_schedule_by_jobctl_with_a_program_of_ones_own(tower):
+def test_a_schedule_by_jobctl_with_a_program_of_ones_own(tower, monkeypatch):
+    cwd = os.getcwd()
     said = tower.ctl(
         "schedule", "add", "tidy", "command", "--cron", "30 3 * * 1", "--timezone", BERLIN, "--", "/bin/true"
     )
@@ -380,8 +382,11 @@ def test_a_schedule_by_jobctl_with_a_program_of_ones_own(tower):
     assert "env" not in one["args"]  # it stays in the queue, out of a list that many read
     before = one["next_at"]
     tower.ctl("schedule", "edit", "tidy", "--cron", "30 4 * * 1")
+    monkeypatch.chdir("/")
+    tower.ctl("schedule", "edit", "tidy", "--set", "preemptible=true")
     [one] = json.loads(tower.ctl("schedule", "list", "--json"))
     assert one["next_at"] == before + HOUR
+    assert (one["args"]["preemptible"], one["args"]["cwd"]) == (True, cwd)
     assert "30 4 * * 1 Europe/Berlin" in tower.ctl("schedule", "list")
 
 

@@ -50,7 +50,7 @@ def test_an_evergreen_fills_the_lane_makes_way_for_real_work_and_is_resumed_wher
     until(lambda: tower.job(spare).best_done > done, "it goes on")
     assert tower.order() == [spare, real, spare]
     assert tower.job(spare).failures == 0
-    assert evergreens(tower)["spare"]["job"] == spare
+    assert (evergreens(tower)["spare"]["job"], tower.shown(spare)["evergreen"]) == (spare, "spare")
 
 
 def test_a_program_that_is_an_evergreen_makes_way_too(tower):
