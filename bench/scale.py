@@ -41,6 +41,8 @@ class Costs:
     bulk_per_s: float
     claim_p50_ms: float
     claim_p99_ms: float
+    commit_p50_ms: float  # of one cell, to the disk: no claim can take less
+    commit_p99_ms: float
     add_ms: float
     list_ms: float
     failed_ms: float
@@ -61,12 +63,14 @@ class Queue:
         with contextlib.closing(self.home.connect()) as db:
             age(db)
         self.claims: list[float] = []
+        self.commits: list[float] = []
         self.walls: dict[str, list[float]] = {}
 
     def look(self) -> None:
         """One round."""
         with contextlib.closing(self.home.connect()) as db:
             self.claims += claim_often(db)
+            self.commits += commit_often(db)
         for name, words in {
             "add": ("add", "sleep", "--priority", "-9"),
             "list": ("list",),
@@ -84,6 +88,8 @@ class Queue:
             bulk_per_s=self.bulk_per_s,
             claim_p50_ms=statistics.median(self.claims),
             claim_p99_ms=statistics.quantiles(self.claims, n=100)[98],
+            commit_p50_ms=statistics.median(self.commits),
+            commit_p99_ms=statistics.quantiles(self.commits, n=100)[98],
             turn_ms=turn(self.home),
             mib=self.home.queue_db.stat().st_size / 2**20,
             **walls,
@@ -126,6 +132,16 @@ def claim_often(db: "database.sqlite3.Connection") -> list[float]:
         took.append(1e3 * (time.perf_counter() - began))
         assert job is not None
         queue.release(db, job.id, job.attempt, "measured", now=time.time())
+    return took
+
+
+def commit_often(db: "database.sqlite3.Connection") -> list[float]:
+    """Milliseconds of each commit of next to nothing."""
+    took = []
+    for number in range(CLAIMS):
+        began = time.perf_counter()
+        queue.set_meta(db, "bench", str(number))
+        took.append(1e3 * (time.perf_counter() - began))
     return took
 
 

@@ -51,6 +51,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"jobctl: the queue is damaged ({error}): restart jobd, it goes on from a backup", file=sys.stderr)
     except OverflowError as error:
         print(f"jobctl: one of the numbers is too large ({error}): nothing was changed", file=sys.stderr)
+    except UnicodeEncodeError as error:
+        print(f"jobctl: it takes text in UTF-8, not {error.object!a:.80}: nothing was changed", file=sys.stderr)
     except BrokenPipeError:  # `jobctl logs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0

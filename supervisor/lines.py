@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -63,6 +64,13 @@ def add(db: sqlite3.Connection, found: Sequence[Line], *, now: float) -> Sequenc
     return ids
 
 
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+DECODER = json.JSONDecoder(parse_constant=_no_number)
+
+
 class _Reader:
     """What the lines of one file have in common."""
 
@@ -74,8 +82,10 @@ class _Reader:
     def line(self, text: str) -> Line:
         """One line. Raises Refused or BadArgs."""
         try:
-            told = json.loads(text)
-        except ValueError as error:
+            told = DECODER.decode(text)
+            if "\\u" in text:
+                json.dumps(told, ensure_ascii=False).encode()  # half of a pair can't be kept
+        except (ValueError, RecursionError) as error:
             raise Refused(f"it takes a JSON object a line, not {text.strip()[:60]!r} ({error})") from error
         if not isinstance(told, dict):
             raise Refused(f"it takes a JSON object a line, not {type(told).__name__}")
@@ -97,7 +107,7 @@ class _Reader:
         for name, value in told.items():
             if name not in FIELDS:
                 raise Refused(f"there is no field {name!r}: it takes {', '.join(FIELDS)}")
-            if not isinstance(value, FIELDS[name]) or isinstance(value, bool):
+            if not isinstance(value, FIELDS[name]) or isinstance(value, bool) or value == math.inf:
                 raise Refused(f"{name} can't be {json.dumps(value)}")
         if told.get("lane", "gpu") not in queue.LANES:
             raise Refused(f"there is no lane {told['lane']!r}: take {' or '.join(queue.LANES)}")

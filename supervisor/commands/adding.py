@@ -52,14 +52,19 @@ def add_lines(told: argparse.Namespace) -> None:
 
     from supervisor import lines, origin
 
-    gc.disable()  # it would look through all lines again and again, a quarter of the time, and find nothing
     if told.kind is not None or told.program is not None:
         raise Refused("--from takes the kinds from its lines: name no other beside it")
     home, now = homes.find(told.home), time.time()
     came = origin.of_add(told.said, "", {})
-    with _opened(told.lines) as file:
-        found = list(lines.read(file, told.lines, home.path, came, now=now))
-    ids = lines.add(home.connect(), found, now=now)
+    gc.disable()  # it would look through all lines again and again, a quarter of the time, and find nothing
+    try:
+        with _opened(told.lines) as file:
+            found = list(lines.read(file, told.lines, home.path, came, now=now))
+        ids = lines.add(home.connect(), found, now=now)
+    except UnicodeDecodeError as error:
+        raise Refused(f"--from {told.lines}: it takes text in UTF-8 ({error}). Nothing of it was queued") from error
+    finally:
+        gc.enable()
     home.ring()
     if not show_json(told, {"added": len(ids), "ids": list(ids)}):
         print(f"{len(ids)} jobs: {min(ids)} to {max(ids)}" if ids else "no jobs: the file holds none")

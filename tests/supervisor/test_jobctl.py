@@ -150,6 +150,13 @@ def test_nobody_named_is_refused(tower, act, whom):
     assert f"{act} whom? Give ids{whom}, or a filter" in refused(tower, act)
 
 
+@pytest.mark.parametrize("words", [("add", "sleep", "--name"), ("note", 1), ("list", "--name"), ("tag", 1)])
+def test_bytes_that_are_no_text_are_refused_with_a_sentence(tower, words):
+    tower.add("sleep")
+    said = refused(tower, *words, ("+" if words[0] == "tag" else "") + "\udcff")
+    assert "it takes text in UTF-8" in said or "is no tag" in said
+
+
 def test_the_whole_queue_is_paused_and_resumed(tower):
     tower.ctl("pause", "--all")
     assert json.loads(tower.ctl("status", "--json"))["paused"] is True

@@ -58,6 +58,10 @@ def test_lines_come_from_standard_input_too(tower, monkeypatch):
         ({"kind": "sleep", "args": {"seconds": -1}}, "sleep takes seconds >= 0"),
         ({"kind": "sleep", "priority": "high"}, 'priority can\'t be "high"'),
         ({"kind": "sleep", "priority": True}, "priority can't be true"),
+        ('{"kind": "sleep", "not_before": NaN}', "NaN is no number"),
+        ('{"kind": "sleep", "not_before": 1e999}', "not_before can't be"),
+        ('{"kind": "sleep", "name": "\\ud800"}', "surrogates not allowed"),
+        ("[" * 100_000, "it takes a JSON object a line"),
         ({"kind": "sleep", "lane": "tpu"}, "there is no lane 'tpu'"),
         ({"kind": "sleep", "max_failures": 0}, "max_failures is at least 1"),
         ({"kind": "sleep", "after": ["x"]}, "after takes ids, not 'x'"),
@@ -85,6 +89,13 @@ def test_what_only_the_queue_can_tell_undoes_all_too(tower, tmp_path, line):
 )
 def test_a_file_that_is_none_is_refused(tower, words, sentence):
     assert sentence in tower.ctl("add", *words, code=1)
+
+
+def test_a_file_that_is_no_text_is_refused(tower, tmp_path):
+    path = tmp_path / "jobs.jsonl"
+    path.write_bytes(b'{"kind": "sleep"}\n\xff\xfe\x00')
+    assert "it takes text in UTF-8" in tower.ctl("add", "--from", path, code=1)
+    assert count(tower) == 0
 
 
 def test_many_are_what_they_would_be_one_by_one(db, tmp_path):
