@@ -16,7 +16,7 @@ from supervisor.gpu import Gpu
 from supervisor.notify import say
 from supervisor.settings import Settings
 
-FRESH_S = 0.1  # so old may a look be by which the card is given away
+FRESH_S = 1.0  # so old may an answer be by which the card is given away
 FIRST_AGAIN_S, LAST_AGAIN_S = 5.0, 60.0  # at a card that can't be used: the wait doubles
 XIDS_KEPT = 10
 
@@ -32,6 +32,7 @@ class Card:
         self.broken: str | None = None  # why it can't be used
         self.name = ""  # of the card, once there was one
         self.asked_at = 0.0  # monotonic: of the question that `now` answers
+        self._answered_at = 0.0  # monotonic
         self._selector = selector
         index = options.device.partition(":")[2]
         self._probe = None if options.device == "cpu" else gpu.Probe(int(index or 0), options.nvml_deadline_s)
@@ -77,7 +78,7 @@ class Card:
 
     def is_fresh(self) -> bool:
         """Whether we know how it is now, or there is nothing to know. If not, it is asked, and says so soon."""
-        if self.now is None or time.monotonic() < self.asked_at + FRESH_S:
+        if self.now is None or time.monotonic() < self._answered_at + FRESH_S:
             return True
         self.look_in(0.0)
         return False
@@ -102,6 +103,7 @@ class Card:
 
     def take(self, found: Gpu) -> None:
         """What it is like decides what `go` names, and whether anybody is told `go` at all."""
+        self._answered_at = time.monotonic()
         if found.state == "no-nvml" and self.name:
             found = dataclasses.replace(found, state="lost")  # it was there: the CPU is no place for its jobs
         for xid in found.xids:

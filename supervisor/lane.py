@@ -30,7 +30,7 @@ from supervisor.vram import Room
 
 BUSY_EVERY_S = 1.0  # a look at the card while a job runs or waits for memory
 IDLE_EVERY_S = 30.0  # and while nothing does
-RECLAIM_EVERY_S = 0.02  # and while memory is to come back: nobody else works on the card then
+RECLAIM_EVERY_S = 0.02  # and while memory is to come back, at first
 SAY_AFTER_S = 1.0  # a wait this short is nobody's news
 MOST_DUE = 500  # jobs looked at for one that fits
 
@@ -203,8 +203,9 @@ class Lane:
         return is_due
 
     def _pace_s(self) -> float:
-        if self._is_reclaiming:
-            return RECLAIM_EVERY_S
+        if self._stay is not None and self._stay.left_at is not None:
+            waited_s = time.monotonic() - self._stay.left_at
+            return min(max(RECLAIM_EVERY_S, waited_s / 10), BUSY_EVERY_S)  # who holds it is looked for each time
         return BUSY_EVERY_S if self._stay is not None or self._short else IDLE_EVERY_S
 
     @property

@@ -98,7 +98,6 @@ def test_a_card_that_cannot_be_used_closes_the_lane_and_no_job_goes_to_the_cpu_i
     made.write_down(db)
     assert queue.meta(db, "lane_closed") == made.closed
     made.card.take(CARD)
-    made.card.asked_at = clock.now
     made.write_down(db)
     assert (queue.meta(db, "lane_closed"), queue.meta(db, "device")) == ("", "cuda:0")
     assert (made.is_free(), made.waits, made.excuse) == (True, None, None)
@@ -175,6 +174,8 @@ def test_how_often_the_card_is_asked_goes_by_what_there_is_to_see(made, db, cloc
     made.take_back(child)
     see(made, clock, used(4000))
     assert made.card.wakes_at - clock.now == pytest.approx(0.02), "its memory is to come back"
+    see(made, clock, used(4000), 5.0)
+    assert made.card.wakes_at - clock.now == pytest.approx(0.5), "the longer it takes, the less often"
     assert made.card._probe.closely, "and who holds it is read every time"
 
 
@@ -237,7 +238,6 @@ def test_past_the_deadline_with_nobody_of_ours_left_the_lane_goes_on_and_names_w
     made.take_back(child)
     assert not see(made, clock, used(6000), 29.0)
     assert see(made, clock, dataclasses.replace(used(6000), processes={os.getpid(): None}), 2.0)
-    made.card.asked_at = clock.now
     assert made.is_free()
     assert f"5424 MiB of VRAM did not come back within 31 s: held by process {os.getpid()} (" in capfd.readouterr().err
 
