@@ -393,7 +393,7 @@ class Daemon:
     def _has_work(self, lane: str, now: float) -> bool:
         if not self._may_claim():
             return False
-        if queue.peek(self.db, lane, now=now) is None and not (
+        if not queue.has_due(self.db, lane, now=now) and not (
             self._keeps_evergreens(lane) and standing.is_due(self.db, now=now)
         ):
             return False
@@ -404,7 +404,7 @@ class Daemon:
 
     def _claim(self, lane: str, now: float) -> Job | None:
         """The next due job of a lane; on the GPU's, the next one that fits the card as it is."""
-        if lane != "gpu":
+        if lane != "gpu" or self.lane.card.now is None:
             return queue.claim(self.db, lane, now=now)
         first = self.lane.first(self.db, now=now)
         return None if first is None else queue.claim_job(self.db, first.id, now=now)
@@ -458,7 +458,7 @@ class Daemon:
             return ledger.Entry("closed", why=self.lane.closed or space.WHY)
         if queue.is_paused(self.db):
             return ledger.Entry("paused")
-        if queue.peek(self.db, "gpu", now=time.time()) is not None:
+        if queue.has_due(self.db, "gpu", now=time.time()):
             return ledger.Entry("switching")
         later = queue.next_due_at(self.db, now=time.time()) is not None
         return ledger.Entry("empty", why="what is queued is not due yet" if later else "")

@@ -263,6 +263,16 @@ def peek(db: sqlite3.Connection, lane: str, *, now: float) -> Job | None:
     return Job.whole(db, row) if row else None
 
 
+def has_due(db: sqlite3.Connection, lane: str, *, now: float) -> bool:
+    """Whether `claim` would take a job now."""
+    row = db.execute(
+        "select 1 from job where state = 'queued' and blockers = 0 and lane = ? and available_at <= ?"
+        " and evergreen_id is null order by priority desc, id limit 1",
+        (lane, now),
+    ).fetchone()
+    return row is not None
+
+
 def due(db: sqlite3.Connection, lane: str, *, now: float, most: int) -> Iterator[Job]:
     """The first jobs that `claim` would take, one after the other. Changes nothing."""
     rows = db.execute(
