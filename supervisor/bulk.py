@@ -10,12 +10,9 @@ from dataclasses import dataclass
 
 from supervisor.db import transaction
 from supervisor.filters import Filter
+from supervisor.queue import AFRESH
 
 OPEN = "state in ('queued', 'running', 'paused')"
-AGAIN = (
-    "state = 'queued', finished_at = null, failures = 0, losses = 0, idle_releases = 0, error = null,"
-    " available_at = :now"
-)
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ ACTS = {  # act: (the event in the job's history, its moves)
     )),
     "retry": ("retried", (
         Move("state = 'queued' and failures > 0 and available_at > :now", "available_at = :now, failures = 0"),
-        Move("state in ('failed', 'cancelled')", AGAIN),
+        Move("state in ('failed', 'cancelled')", AFRESH),
     )),
     "priority": ("priority", (Move(OPEN, "priority = :priority"),)),
 }  # fmt: skip

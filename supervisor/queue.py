@@ -445,6 +445,12 @@ def resume(db: sqlite3.Connection, job_id: int, *, now: float) -> None:
         _log(db, job_id, job.attempt, "resumed", at=now)
 
 
+AFRESH = (  # a job that was over, as it is when it is tried again
+    "state = 'queued', finished_at = null, failures = 0, losses = 0, idle_releases = 0, outgrowths = 0, error = null,"
+    " available_at = :now"
+)
+
+
 def again(db: sqlite3.Connection, job_id: int, *, now: float) -> None:
     """failed or cancelled -> queued, its failures forgotten."""
     with transaction(db):
@@ -452,11 +458,7 @@ def again(db: sqlite3.Connection, job_id: int, *, now: float) -> None:
         if job.state == "queued" and job.available_at > now:  # it waits for its backoff: spare it the wait
             db.execute("update job set available_at = ?, failures = 0 where id = ?", (now, job_id))
         elif job.state in ("failed", "cancelled"):
-            db.execute(
-                "update job set state = 'queued', finished_at = null, failures = 0, losses = 0, idle_releases = 0,"
-                " outgrowths = 0, error = null, available_at = ? where id = ?",
-                (now, job_id),
-            )
+            db.execute(f"update job set {AFRESH} where id = :id", {"now": now, "id": job_id})
         else:
             raise Refused(f"job {job_id} is {job.state}: only failed and cancelled jobs can be retried")
         _log(db, job_id, job.attempt, "retried", at=now)
@@ -480,6 +482,8 @@ def set_args(db: sqlite3.Connection, job_id: int, args: Mapping[str, Any], *, no
                           f"job {job_id} has succeeded: add a new one instead")  # fmt: skip
         env_id = _share(db, args.get("env"))
         db.execute("update job set args = ?, env_id = ? where id = ?", (_fold(args), env_id, job_id))
+        if job.env_id is not None and job.env_id != env_id:
+            shared.forget(db, [job.env_id])
         _log(db, job_id, job.attempt, "edited", at=now)
 
 

@@ -12,6 +12,7 @@ from supervisor.filters import Filter
 from supervisor.queue import NewJob
 
 NOW = 1_000_000.0
+MARKS = {"failures": 1, "losses": 1, "idle_releases": 3, "outgrowths": 2, "note": "'n'", "error": "'e'", "cause": "'c'"}
 
 
 def add(db: sqlite3.Connection, name: str = "nap", kind: str = "sleep", **more) -> int:
@@ -33,6 +34,7 @@ def one_of_each(db: sqlite3.Connection) -> dict[str, int]:
     ids |= {state: add(db, state) for state in ("queued", "paused", "cancelled")}
     queue.pause(db, ids["paused"], now=NOW)
     queue.cancel(db, ids["cancelled"], now=NOW)
+    db.execute(f"update job set {', '.join(f'{mark} = {value}' for mark, value in MARKS.items())}")
     return ids
 
 

@@ -144,7 +144,15 @@ def test_all_of_them_or_none_when_one_is_refused(tower, act):
 
 
 @pytest.mark.parametrize(
-    ("act", "whom"), [("pause", ", --all"), ("resume", ", --all"), ("cancel", ""), ("retry", ", --all-failed"), ("edit", ""), ("tag", "")]
+    ("act", "whom"),
+    [
+        ("pause", ", --all"),
+        ("resume", ", --all"),
+        ("cancel", ""),
+        ("retry", ", --all-failed"),
+        ("edit", ""),
+        ("tag", ""),
+    ],
 )
 def test_nobody_named_is_refused(tower, act, whom):
     assert f"{act} whom? Give ids{whom}, or a filter" in refused(tower, act)
