@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 
 from supervisor import db as database
 from supervisor import ledger, queue
+from supervisor.daemon import Daemon
+from supervisor.home import Home
 from supervisor.ledger import Account, Entry, Share
+from supervisor.settings import Settings
 
 EVER = {"since": 0.0, "until": 9e9}
 
@@ -242,6 +245,59 @@ def test_whatever_happens_the_classes_sum_to_the_seconds_that_passed(tmp_path_fa
         for before, after in itertools.pairwise(spans(db)):
             assert before[2] == pytest.approx(after[1], abs=1e-3)
     db.close()
+
+
+@pytest.fixture
+def jobd(tmp_path):
+    """A daemon that does not loop."""
+    home = Home(tmp_path)
+    database.create(home.queue_db)
+    made = Daemon(home, Settings(device="cpu", standby=False, cgroups=False))
+    yield made
+    made.db.close()
+    made.soft_db.close()
+    made.selector.close()
+
+
+def the_lane(jobd) -> str:
+    jobd._book()
+    return ledger.open_entry(jobd.db).what
+
+
+@pytest.mark.parametrize("what", ["reclaiming", "waiting-vram", "lost"])
+def test_why_the_card_is_not_given_away_is_the_class_and_the_reason(jobd, monkeypatch, what):
+    queue.add(jobd.db, queue.NewJob("sleep", {}, "gpu"), now=0)
+    monkeypatch.setattr(type(jobd.lane), "waits", (what, "the reason"))
+    assert the_lane(jobd) == what
+    assert ledger.open_entry(jobd.db).why == "the reason"
+
+
+def test_a_lane_with_nobody_on_it_has_one_class_at_a_time(jobd):
+    assert the_lane(jobd) == "empty"
+    queue.add(jobd.db, queue.NewJob("sleep", {}, "gpu", available_at=9e9), now=0)
+    assert the_lane(jobd) == "empty"
+    assert ledger.open_entry(jobd.db).why == "what is queued is not due yet"
+    queue.add(jobd.db, queue.NewJob("sleep", {}, "cpu"), now=0)
+    assert the_lane(jobd) == "empty"
+    queue.add(jobd.db, queue.NewJob("sleep", {}, "gpu"), now=0)
+    assert the_lane(jobd) == "switching"
+    queue.set_paused(jobd.db, True)
+    assert the_lane(jobd) == "paused"
+    jobd.lane.stuck["child"] = "process 7 can't be killed"
+    assert the_lane(jobd) == "closed"
+    jobd.draining = True
+    assert the_lane(jobd) == "down"
+
+
+def test_the_cards_own_samples_stand_beside_the_table_never_instead_of_it(tower):
+    now = ledger.time.time()
+    ledger.enter(tower.db, Entry("empty"), now=now - 100)
+    tower.db.execute("update span set seen_at = ?", (now,))
+    assert "samples" not in tower.ctl("idle")
+    tower.db.execute("insert into gpu_use values (?, 900.0, 1000.0)", (int(now // 3600),))
+    *_, line, samples = tower.ctl("idle").splitlines()
+    assert line == "busy 0.0 %, idle 100 s: 100 queue empty"
+    assert samples == "the card's own samples: kernels ran 90.0% of 16m40s"
 
 
 def test_idle_prints_the_table_and_the_line(tower):
