@@ -37,6 +37,7 @@ from gpt.tokenizer import Tokenizer  # noqa: E402
 from gpt.train import train  # noqa: E402
 from gpt.train_tokenizer import TokenizerConfig, make_tokenizer  # noqa: E402
 
+RUNS = ("shuffled", "by article", "dropout 0.1")
 EVAL_EVERY = 20
 SHAPE = GPTConfig(3, 4, n_embd=256, vocab_size=4096, context_len=512, bias=False, tied=True, pos="rope", qk_norm=True)
 
@@ -45,6 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", choices=RUNS, help="one of the runs")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
@@ -65,10 +67,16 @@ def main() -> None:
             checkpoint_every_s=1e6,
             threads=args.threads,
         )
-        report("shuffled", config, home)
+        for name in [args.only] if args.only else RUNS:
+            run(name, config, home)
+
+
+def run(name: str, config: TrainConfig, home: Path) -> None:
+    if name == "by article":
         with in_packed_order():
-            report("by article", replace(config, pack=home / "by article"), home)
-        report("dropout 0.1", replace(config, model=replace(SHAPE, dropout=0.1)), home)
+            report(name, replace(config, pack=home / "by article"), home)
+    else:
+        report(name, replace(config, model=replace(SHAPE, dropout=0.1)) if name == "dropout 0.1" else config, home)
 
 
 def make_packs(home: Path) -> None:

@@ -33,12 +33,11 @@ FEW = 8  # answers without a cache in a round
 
 @torch.inference_mode()
 def answer_slowly(model: GPT, prompt: Sequence[int], num: int, stop_token: int | None) -> list[int]:
-    """The definition: everything is read again for each token."""
+    """The definition: everything is read again for each token; the head sees the last one alone."""
     tokens = list(prompt)
     while len(tokens) < len(prompt) + num:
         docs = Documents((0, len(tokens)), model.device)
-        last = torch.tensor([len(tokens) - 1], device=model.device)
-        token = int(model.logits(model(torch.tensor(tokens, device=model.device), docs, last)).argmax())
+        token = int(model.logits(model(torch.tensor(tokens, device=model.device), docs)[-1]).argmax())
         if token == stop_token:
             break
         tokens.append(token)
