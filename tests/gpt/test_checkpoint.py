@@ -262,7 +262,9 @@ def test_a_run_goes_on_when_a_checkpoint_could_not_be_written_and_ends_with_a_wh
     """The disk is full while step 5's is written, and has room again for step 10's."""
     pack, said, at = make_pack(tmp_path / "pack"), [], {"step": 0}
     real = files.sync_file
-    monkeypatch.setattr(checkpoint.files, "sync_file", lambda path: full() if "0005" in str(path) else real(path))
+    monkeypatch.setattr(
+        checkpoint.files, "sync_file", lambda path: full() if "step-0000005" in str(path) else real(path)
+    )
     for step in train(config(pack, steps=12), tmp_path / "run", tell=said.append):
         at["step"] = step.number
     assert at["step"] == 12
