@@ -1,6 +1,6 @@
 """How much of the card a job takes: said by its user, or learned; and how small a job must be made to fit.
 
-A recipe is a kind and those of its args that decide how much memory it takes (a kind's VRAM_ARGS; without them all).
+A recipe is a kind and those of its args that decide how much memory it takes (all but a kind's NOT_VRAM_ARGS).
 Its peak is the most any job of it was seen to hold. Its fit is the micro_batch that a card with so much free memory
 could take: an attempt that ran out of it teaches one, and the next attempt starts with it. A job's own args are
 never changed: they are its user's.
@@ -44,10 +44,10 @@ class Room:
 def recipe(kind: str, args: Mapping[str, Any], *, without: Iterable[str] = ()) -> str:
     """A name for all jobs that take the same memory: the kind, and a digest of what decides."""
     try:
-        counted = getattr(jobs.kind.load(kind), "VRAM_ARGS", tuple(args))
+        others = getattr(jobs.kind.load(kind), "NOT_VRAM_ARGS", ())
     except BadArgs:
-        counted = tuple(args)
-    told = {name: args.get(name) for name in counted if name not in without}
+        others = ()  # a kind that is gone
+    told = {name: value for name, value in args.items() if name not in others and name not in without}
     return f"{kind}-{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]}"
 
 

@@ -13,7 +13,7 @@ from jobs.contract import BadArgs
 from jobs.kind import Program
 
 LANE = "gpu"
-VRAM_ARGS = ("argv", "cwd")  # what decides how much memory it takes on the GPU: not the shell it was added from
+NOT_VRAM_ARGS = ("env", "preemptible")  # what changes nothing about the memory it takes on the GPU
 
 
 @dataclass(frozen=True)

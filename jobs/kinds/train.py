@@ -32,8 +32,12 @@ TRAIN_FIELDS = (
     *("grad_clip", "seed", "eval_every", "eval_contexts", "checkpoint_every", "checkpoint_every_s", "pin_every"),
     *("attention", "recompute", "threads", "max_deviations", "max_skips", "max_rollbacks"),
 )
-# What decides how much memory it takes on the GPU
-VRAM_ARGS = ("pack", "vocab_size", "context_len", *GPT_FIELDS, "micro_batch", "attention", "optimizer", "ema_decay")
+NOT_VRAM_ARGS = (  # what changes nothing about the memory it takes on the GPU
+    *("name", "steps", "grad_accum", "lr", "min_lr", "warmup_steps", "decay", "betas", "eps", "grad_clip", "seed"),
+    *("weight_decay", "weight_decay_from_epoch", "threads", "max_deviations", "max_skips", "max_rollbacks"),
+    *("eval_every", "eval_contexts", "checkpoint_every", "checkpoint_every_s", "pin_every", "snapshot_every"),
+    *("judge_every", "judge_limit", "draw_every_s"),
+)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+import jobs.kind
 from supervisor import queue, vram
 from supervisor.queue import NewJob
 from supervisor.vram import Room
@@ -49,6 +50,13 @@ def test_a_recipe_is_what_decides_the_memory_and_nothing_else():
     shell = {"argv": ["python", "x.py"], "cwd": "/"}
     assert vram.recipe("command", shell | {"env": {"PS1": "a"}}) == vram.recipe("command", shell | {"env": {}})
     assert vram.recipe("no such kind", {"a": 1}) != vram.recipe("no such kind", {"a": 2})
+
+
+@pytest.mark.parametrize("kind", jobs.kind.names())
+def test_what_a_kind_says_is_not_about_memory_are_args_of_it(kind):
+    module = jobs.kind.load(kind)
+    fields = {field.name for field in dataclasses.fields(module.Args)}
+    assert set(getattr(module, "NOT_VRAM_ARGS", ())) <= fields
 
 
 def test_a_peak_never_falls_and_is_each_cards_own(db):
