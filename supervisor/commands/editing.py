@@ -11,7 +11,7 @@ from typing import Any
 
 from supervisor import home as homes
 from supervisor.commands.changing import add_filter, is_filtered, show_who
-from supervisor.commands.words import Register, seconds, settings, show_json
+from supervisor.commands.words import Register, positive, seconds, settings, show_json
 from supervisor.errors import Refused
 from supervisor.home import Home
 
@@ -193,5 +193,5 @@ def register(command: Register) -> None:
     add_filter(one)
     one = command("prune", prune, "forget jobs that are over, and their folders")
     one.add_argument("--older-than", metavar="30d", help="those that ended longer ago")
-    one.add_argument("--keep", type=int, metavar="N", help="not the N that ended last")
+    one.add_argument("--keep", type=positive, metavar="N", help="not the N that ended last")
     add_filter(one)
