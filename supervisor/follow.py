@@ -116,8 +116,9 @@ def _beyond(path: Path, at: int) -> Iterator[tuple[bytes, int]]:
             at = max(0 if shortened else at, files.first_byte(file.fileno()))
             file.seek(at)
             while piece := file.read(PIECE_BYTES):
+                gone = files.first_byte(file.fileno()) - at  # the cap may have taken some of it as we read
                 at += len(piece)
-                yield piece, at
+                yield piece[max(0, gone) :], at
     except FileNotFoundError:
         return
 

@@ -55,11 +55,14 @@ def can_be_capped(folder: Path) -> bool:
 
 
 def first_byte(descriptor: int) -> int:
-    """Where a file begins to hold something, in bytes: the end of the hole in front."""
+    """Where a file begins to hold something, in bytes: the end of the hole in front. Its place for reading stays."""
+    place = os.lseek(descriptor, 0, os.SEEK_CUR)
     try:
         return os.lseek(descriptor, 0, os.SEEK_DATA)
     except OSError:  # ENXIO: it holds nothing at all
         return 0
+    finally:
+        os.lseek(descriptor, place, os.SEEK_SET)
 
 
 def read_end(path: Path, most_bytes: int | None = None) -> tuple[bytes, int]:
@@ -73,9 +76,10 @@ def read_end(path: Path, most_bytes: int | None = None) -> tuple[bytes, int]:
             at = max(first, end - most_bytes) if most_bytes is not None else first
             file.seek(at)
             content = file.read(end - at)
+            first = first_byte(file.fileno())  # again: the cap may have taken some of it as we read
     except FileNotFoundError:
         return b"", 0
-    return (content.partition(b"\n")[2] if at == first > 0 else content), end
+    return (content[first - at :].partition(b"\n")[2] if first >= at and first > 0 else content), end
 
 
 def of_attempt(path: Path, attempt: int, newest: int) -> list[str] | None:

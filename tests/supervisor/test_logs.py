@@ -130,6 +130,13 @@ def test_a_follower_finds_what_the_cap_took_passed_over_and_a_log_shortened_by_h
     found = list(follow._beyond(log, 100))
     assert b"".join(piece for piece, _ in found) == content[-sum(len(piece) for piece, _ in found) :]
     assert found[-1][1] == len(content)
+    late = follow._beyond(log, len(content) - MIB)
+    shown, _ = next(late)
+    logs.cap(log, MIB // 4)
+    rest = b"".join(piece for piece, _ in late)
+    assert (shown + rest).count(b"\0") == 0, "what was taken as it was read is passed over, not shown as zeros"
+    assert len(rest) >= MIB // 4
+    assert content[-MIB // 4 :] == rest[-MIB // 4 :]
     os.truncate(log, 0)
     log.write_bytes(b"new\n")
     assert list(follow._beyond(log, len(content))) == [(b"new\n", 4)]

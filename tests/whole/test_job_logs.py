@@ -17,6 +17,8 @@ import os, sys, time
 for n in range(int(sys.argv[1])):
     os.write(1, b"".join(b"line %08d %s\\n" % (k, b"x" * 85) for k in range(n * 2000, n * 2000 + 2000)))
     time.sleep(0.1)
+    while not os.path.exists(f"{sys.argv[2]}/heard-{n * 2000 + 1999:08d}"):  # a busy machine: its follower comes first
+        time.sleep(0.01)
 """
 
 
@@ -33,6 +35,7 @@ class Follower:
 
     def __init__(self, tower: Tower, *words: object) -> None:
         self.said: list[str] = []
+        self.folder = tower.path
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "supervisor.jobctl", "-C", tower.path, "logs", "-f", *map(str, words)],
             stdout=subprocess.PIPE, text=True,
@@ -42,7 +45,10 @@ class Follower:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        self.said.extend(self.process.stdout)
+        for line in self.process.stdout:
+            self.said.append(line)
+            if line.startswith("line ") and int(line.split()[1]) % 2000 == 1999:
+                (self.folder / f"heard-{line.split()[1]}").touch()
 
     def end(self) -> list[str]:
         assert self.process.wait(60) == 0
@@ -54,7 +60,7 @@ class Follower:
 
 def test_a_job_that_talks_without_end_keeps_its_newest_mib_and_its_follower_hears_every_line(small_logs):
     tower = small_logs
-    job = tower.add("command", argv=(sys.executable, "-c", TALKS, 30))
+    job = tower.add("command", argv=(sys.executable, "-c", TALKS, 30, tower.path))
     tower.start()
     until(lambda: tower.home.log(job).exists(), "its log")
     follower = Follower(tower, job, "-n", 100_000)
