@@ -98,10 +98,9 @@ class Outbox:
         due = self._db.execute(
             "select * from notice where done_at is null and next_try_at <= ? order by id limit ?", (now, AT_ONCE)
         ).fetchall()
-        silent = [row["id"] for row in due if row["what"] not in self.options.notify.on]
-        due = [row for row in due if row["id"] not in set(silent)]
-        if silent:
+        if silent := [row["id"] for row in due if row["what"] not in self.options.notify.on]:
             _close(self._db, silent, now=now)
+        due = [row for row in due if row["id"] not in set(silent)]
         if not due:
             return bool(silent)
         by_way = {way: [row for row in due if way not in json.loads(row["told"])] for way in self.options.notify.ways}
