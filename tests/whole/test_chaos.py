@@ -108,7 +108,7 @@ def spare_the_wait(tower: Tower, ids: list[int]) -> None:
 
 
 def serve(tower: Tower, env: dict[str, str]) -> None:
-    """Start jobd again if it left by itself, as systemd does: on a slow machine its predecessor may hold the home yet."""
+    """Start jobd again if it left by itself, as systemd does: a slow machine may not be through with the one before."""
     if tower.jobd.poll() is not None:
         tower.start(env=env)
 
