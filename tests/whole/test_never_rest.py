@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import random
 import signal
 import time
 
@@ -120,6 +121,29 @@ def test_an_evergreen_survives_the_death_of_jobd_and_is_not_made_twice(tower):
     tower.start()
     until(lambda: tower.job(1).attempt == 2 and tower.job(1).state == "running", "it is resumed")
     assert made_by(tower, "spare") == [1]
+
+
+def test_jobd_killed_at_any_moment_makes_each_job_once_and_never_two_of_one_evergreen(tower):
+    chance = random.Random(3)
+    for name in ("one", "two"):
+        tower.ctl("evergreen", "add", name, "command", "--", "/bin/sleep", "0.02")
+    tower.ctl("schedule", "add", "tidy", "command", "--cron", "* * * * *", "--", "/bin/true")
+    for _ in range(8):
+        tower.db.execute("update standing set next_at = 1.0")
+        before = tower.order()
+        tower.start()
+        until(lambda before=before: tower.order() != before, "it works")
+        time.sleep(chance.uniform(0.0, 0.2))  # any moment
+        tower.kill_jobd()
+        made = tower.db.execute("select what, name, made from standing").fetchall()
+        assert {row["name"]: row["made"] for row in made} == {
+            row["name"]: len(made_by(tower, row["name"])) for row in made
+        }
+        live = tower.db.execute(
+            "select name, count(*) as n from job where finished_at is null group by name"
+        ).fetchall()
+        assert all(row["n"] == 1 for row in live), [tuple(row) for row in live]
+    assert sum(row["made"] for row in made) > 2
 
 
 def test_until_empty_does_not_wait_for_work_that_never_ends(tower):
