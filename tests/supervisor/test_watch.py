@@ -79,5 +79,5 @@ ANY = Job(
     wish=None, blockers=0, available_at=0.0, attempt=0, failures=0, max_failures=3, losses=0, idle_releases=0, done=0.0,
     total=0.0, unit="", metrics={}, best_done=0.0, eta_at=None, note=None, error=None, parent_id=None, created_at=0.0,
     started_at=None, finished_at=None, needs_vram_mib=None, peak_vram_mib=None, stall_s=None, cause="", memo="",
-    standing_id=None, origin={},
+    evergreen_id=None, origin={},
 )  # fmt: skip
