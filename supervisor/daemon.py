@@ -52,6 +52,8 @@ TICK_S = 2.0  # the safety net under the events: a lost doorbell costs this much
 PROGRESS_EVERY_S = 1.0  # how often a child's progress goes to the queue
 SEEN_EVERY_S = 10.0  # how often the ledger learns that we live
 SWEEP_EVERY_S = 0.02
+CHORES_AFTER_S = 0.003  # after a `go`: a job that ends sooner is followed at once, the rest of our work can wait
+CHORES_WAIT_S = 0.05  # but not longer than this in a row of such jobs
 LOOK_AFTER_EVERY_S = 1.0  # how often the house is looked after: the disk, the logs, the notices
 TROUBLE_WAIT_S = 1.0  # after the queue could not be written (a full disk): until the next try
 OUT_OF_ROOM = {  # why a child can't be started that is no fault of the job's
@@ -98,6 +100,7 @@ class Daemon:
         self.gpu_free_at = self.account.now()  # when the last one on the GPU ended
         self.seen_version = -1  # of queue.db, when we last looked who must leave
         self.due = {"turn": 0.0, "tick": 0.0, "seen": 0.0, "progress": 0.0, "house": 0.0}  # monotonic times
+        self.chores: tuple[float, float] | None = None  # monotonic: when what waits behind a `go` is due, and overdue
 
     # ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -336,14 +339,32 @@ class Daemon:
     def _turn_if_due(self) -> None:
         now = time.monotonic()
         if now < min(self.due["turn"], self.due["tick"]):
+            if self.chores is not None and now >= min(self.chores):
+                self._do_chores()
             return
         self.due |= {"turn": now + TICK_S, "tick": now + TICK_S}
+        notify.systemd("WATCHDOG=1")  # from the loop itself: a loop that hangs must look dead
         try:
             self._turn()
+            is_go = bool(self.claimed)
             while self.claimed:  # one that is claimed and can't be launched nor given back stays in the list
                 self._launch(self.claimed[0])
                 del self.claimed[0]
                 os.sched_yield()  # it goes first
+        except sqlite3.OperationalError as error:
+            self._have_trouble(error)
+            self._clear_away()
+            return
+        overdue = now + CHORES_WAIT_S if self.chores is None else self.chores[1]
+        if is_go and now < overdue:
+            self.chores = (now + CHORES_AFTER_S, overdue)
+        else:
+            self._do_chores()
+
+    def _do_chores(self) -> None:
+        """What no `go` waits for."""
+        self.chores = None
+        try:
             self._book()
             self._arrange_standby()
             self._write_down()
@@ -351,7 +372,6 @@ class Daemon:
         except sqlite3.OperationalError as error:
             self._have_trouble(error)
         self._clear_away()
-        notify.systemd("WATCHDOG=1")  # from the loop itself: a loop that hangs must look dead
 
     def _turn(self) -> None:
         """Settle and claim. Who is claimed is launched once the commit is on the disk."""
@@ -574,12 +594,13 @@ class Daemon:
             self.due["turn"] = min(self.due["turn"], self.due["progress"])
 
     def _wait_s(self) -> float:
-        times = [
+        times: list[float] = [
             max(self.due["turn"], self.rest_until),
             self.due["tick"],
             self.lane.card.wakes_at,
             *(c.deadline for c in self.children if c.deadline is not None),
             *(c.watch.due_at for c in self.children if c.phase is Phase.RUNNING),
+            *(() if self.chores is None else (min(self.chores),)),
         ]
         now = time.time()
         due = [queue.next_due_at(self.db, now=now), standing.wakes_at(self.db, now=now)]
