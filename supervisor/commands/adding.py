@@ -131,7 +131,7 @@ def init(told: argparse.Namespace) -> None:
     """Make a folder a home."""
     path = Path(told.home or ".").absolute()
     make_home(path)
-    print(path)
+    show_json(told, {"home": str(path)}) or print(path)
 
 
 def make_home(path: Path) -> None:

@@ -1,5 +1,6 @@
 """jobctl and jobd as a user meets them: commands, logs, waiting, files that are not what they should be, full disks."""
 
+import json
 import os
 import shutil
 import signal
@@ -342,6 +343,7 @@ def test_starting_up(tmp_path: Path):
     assert (lost.returncode, lost.stdout) == (1, "")
     assert f"no home: {tmp_path} holds no queue.db" in lost.stderr
     assert tell("init").stdout == f"{tmp_path}\n"
+    assert json.loads(tell("--json", "init").stdout) == {"home": str(tmp_path)}
     assert tell("add", "sleep").stdout == "1\n"
     assert (tmp_path / "queue.db").stat().st_mode & 0o777 == 0o600  # it holds environments
     assert tell("list", "--state", "queued").returncode == 0
