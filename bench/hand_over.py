@@ -29,7 +29,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supervisor import db as database
-from supervisor import queue, standing, tree
+from supervisor import queue, standing
+from supervisor.children import tree
 from supervisor.home import Home
 from supervisor.queue import NewJob
 

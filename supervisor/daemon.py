@@ -18,35 +18,23 @@ from enum import Enum
 from typing import Any
 
 from jobs.contract import BadArgs
-from supervisor import child as children
-from supervisor import (
-    damage,
-    held,
-    ledger,
-    notify,
-    queue,
-    recovery,
-    settings,
-    space,
-    stall,
-    standby,
-    standing,
-    tree,
-    verdict,
-)
 from supervisor import db as database
 from supervisor import home as homes
-from supervisor.backup import Backups
-from supervisor.child import Child, Phase
+from supervisor import ledger, notify, queue, recovery, settings, standing
+from supervisor.card.lane import Lane
+from supervisor.children import child as children
+from supervisor.children import held, stall, standby, tree, verdict
+from supervisor.children.child import Child, Phase
 from supervisor.errors import Refused, StaleAttempt
 from supervisor.home import Home
-from supervisor.lane import Lane
-from supervisor.local_socket import LocalSocket
-from supervisor.notices import Outbox
+from supervisor.house import damage, space
+from supervisor.house.backup import Backups
+from supervisor.house.prune import History
+from supervisor.house.space import Space
 from supervisor.notify import say
-from supervisor.prune import History
+from supervisor.outside.local_socket import LocalSocket
+from supervisor.outside.notices import Outbox
 from supervisor.queue import Job
-from supervisor.space import Space
 
 TICK_S = 2.0  # the safety net under the events: a lost doorbell costs this much, never a night
 PROGRESS_EVERY_S = 1.0  # how often a child's progress goes to the queue

@@ -19,7 +19,7 @@ WITH_PROGRAM = ("add", "evergreen", "schedule")
 
 def main(argv: list[str] | None = None) -> int:
     if "_ARGCOMPLETE" in os.environ:  # a shell asks what could come next
-        from supervisor import completion
+        from supervisor.screen import completion
 
         completion.answer(parser())
     given = sys.argv[1:] if argv is None else argv

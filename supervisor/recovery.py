@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from supervisor import notify, queue, standing, tree, verdict
+from supervisor import notify, queue, standing
+from supervisor.children import tree, verdict
 from supervisor.db import transaction
 from supervisor.home import Home
 from supervisor.notify import say

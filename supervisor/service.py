@@ -184,7 +184,7 @@ def _require_ours(home: Home) -> None:
 
 
 def _require_free(home: Home) -> None:
-    from supervisor import view
+    from supervisor.screen import view
 
     if view.serving(home):
         pid = (home.path / "jobd.lock").read_text().strip()

@@ -63,8 +63,8 @@ def test_a_room_takes_from_another_only_what_was_agreed(room, of, allowed):
     [
         "supervisor.daemon",
         "supervisor.jobctl",
-        "supervisor.watch",
-        "supervisor.finale",
+        "supervisor.screen.watch",
+        "supervisor.screen.finale",
         "judge.reference",
         "datagen.records",
         *(f"jobs.kinds.{module.name}" for module in pkgutil.iter_modules(jobs.kinds.__path__)),

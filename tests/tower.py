@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 import pytest
 
 from supervisor import db as database
-from supervisor import jobctl, queue, recovery, tree
+from supervisor import jobctl, queue, recovery
+from supervisor.children import tree
 from supervisor.home import Home
 from supervisor.queue import Job
 

@@ -5,9 +5,10 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-from supervisor import settings, view
+from supervisor import settings
 from supervisor.errors import Refused
 from supervisor.home import Home
+from supervisor.screen import view
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from supervisor import gpu, view
+from supervisor.card import gpu
 from supervisor.checks.finding import Finding, asked, settings_of
 from supervisor.home import Home
+from supervisor.screen import view
 
 TORCH_DEADLINE_S = 20.0  # its import takes 2 s, from a cold disk far more
 DRIVER = Path("/proc/driver/nvidia/version")

@@ -6,10 +6,11 @@ import re
 import shlex
 from pathlib import Path
 
-from supervisor import service, view
+from supervisor import service
 from supervisor.checks.finding import Finding, settings_of
 from supervisor.errors import Refused
 from supervisor.home import Home
+from supervisor.screen import view
 
 CGROUPS = Path("/sys/fs/cgroup")
 PROCESSES = Path("/proc")

@@ -7,10 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-from supervisor import view
 from supervisor.checks.finding import Finding, asked, settings_of
 from supervisor.home import Home
-from supervisor.news import News
+from supervisor.screen import view
+from supervisor.screen.news import News
 
 SQLITE_OLDEST = (3, 37, 0)  # strict tables
 KERNEL_OLDEST = (5, 14)  # cgroup.kill

@@ -9,10 +9,11 @@ import sqlite3
 from dataclasses import fields
 from pathlib import Path
 
-from supervisor import logs, settings
+from supervisor import settings
 from supervisor.checks.finding import Finding, settings_of
 from supervisor.errors import Refused
 from supervisor.home import Home
+from supervisor.house import logs
 
 DISK_BAD_BYTES = 1 << 30  # a save of a small model no longer fits
 DISK_WARN_BYTES = 10 << 30  # a few checkpoints of 180 M parameters, three float32 numbers each

@@ -3,9 +3,9 @@
 import shutil
 import stat
 
-from supervisor import deliver
 from supervisor.checks.finding import Finding, asked, settings_of
 from supervisor.home import Home
+from supervisor.outside import deliver
 
 STUCK = "select count(*) from notice where done_at is null and tries > 0"
 

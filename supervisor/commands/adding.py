@@ -21,7 +21,8 @@ def add(told: argparse.Namespace) -> None:
         add_lines(told)
         return
     import jobs.kind
-    from supervisor import origin, queue, tags, vram
+    from supervisor import origin, queue, tags
+    from supervisor.card import vram
     from supervisor.db import transaction
 
     home = homes.find(told.home)
@@ -160,7 +161,7 @@ def plan(told: argparse.Namespace) -> None:
 
 def run(told: argparse.Namespace) -> int:
     """Queue a recipe, serve it if nobody does, watch it to its end, and show what it made."""
-    from supervisor import watch
+    from supervisor.screen import watch
 
     path = Path(told.home or os.environ.get("NEVERREST_HOME") or ".").absolute()
     make_home(path)

@@ -69,7 +69,8 @@ def show_who(told: argparse.Namespace, home: Home, ids: list[int], what: str) ->
     """What --dry-run prints: the first of them, and how many there are."""
     import shutil
 
-    from supervisor import queue, view
+    from supervisor import queue
+    from supervisor.screen import view
 
     if show_json(told, {"would_change": len(ids), "ids": ids}):
         return

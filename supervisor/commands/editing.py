@@ -161,7 +161,7 @@ def tag(told: argparse.Namespace) -> None:
 def prune(told: argparse.Namespace) -> None:
     """Forget jobs that are over: their rows, their history, their folders in runs/. The ledger stays."""
     from supervisor import filters
-    from supervisor import prune as pruning
+    from supervisor.house import prune as pruning
 
     home, now = homes.find(told.home), time.time()
     older_s = seconds("--older-than", told.older_than) if told.older_than else None

@@ -62,7 +62,7 @@ def _free_mib(told: int | None) -> int:
     """What the card has free, unless told."""
     if told is not None:
         return told
-    from supervisor import gpu
+    from supervisor.card import gpu
 
     found = gpu.probe()
     if found.state != "healthy":

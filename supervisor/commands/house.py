@@ -33,7 +33,7 @@ def back_up(told: argparse.Namespace) -> None:
     """A copy of the queue now; prints its path."""
     import time
 
-    from supervisor import backup
+    from supervisor.house import backup
 
     path = backup.make(homes.find(told.home), now=time.time())
     show_json(told, {"path": str(path)}) or print(path)

@@ -10,7 +10,8 @@ from supervisor.commands.words import Register, seconds, show_json
 
 def idle(told: argparse.Namespace) -> None:
     """The lane's time by class, with reasons, and one line that sums it up."""
-    from supervisor import gpu, ledger
+    from supervisor import ledger
+    from supervisor.card import gpu
 
     until = time.time()
     since = until - seconds("--since", told.since)
@@ -28,7 +29,8 @@ def idle(told: argparse.Namespace) -> None:
 
 def _table(lines: list[Any]) -> list[str]:
     """One line a class, most time first."""
-    from supervisor import ledger, view
+    from supervisor import ledger
+    from supervisor.screen import view
 
     total_s = sum(line.seconds for line in lines)
     rows = [("", "TIME", "SHARE", "TIMES", "LONGEST", "WHY, THE LONGEST TIME")]
@@ -43,7 +45,7 @@ def _table(lines: list[Any]) -> list[str]:
 
 def _samples(busy_s: float, known_s: float) -> list[str]:
     """What the card says beside it; nothing where there is none."""
-    from supervisor import view
+    from supervisor.screen import view
 
     if not known_s:
         return []

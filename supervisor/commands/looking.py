@@ -13,7 +13,7 @@ from supervisor.errors import Refused
 from supervisor.home import Home
 
 if TYPE_CHECKING:
-    from supervisor import forecast
+    from supervisor.screen import forecast
 
 JOBS_SHOWN = 40
 
@@ -22,7 +22,8 @@ def list_jobs(told: argparse.Namespace) -> None:
     """Jobs, newest work first."""
     import shutil
 
-    from supervisor import filters, view
+    from supervisor import filters
+    from supervisor.screen import view
 
     home = homes.find(told.home)
     db, now = home.connect(), time.time()
@@ -36,18 +37,22 @@ def list_jobs(told: argparse.Namespace) -> None:
 
 def expected(home: Home, db: sqlite3.Connection, now: float) -> dict[int, "forecast.Expected"]:
     """When jobs will start and end, while somebody serves the queue."""
-    from supervisor import queue, view
+    from supervisor import queue
+    from supervisor.screen import view
 
     if not view.serving(home) or queue.is_paused(db):
         return {}
-    from supervisor import forecast, settings
+    from supervisor import settings
+    from supervisor.screen import forecast
 
     return forecast.expected(db, settings.read(home.path).cpu_slots, now=now)
 
 
 def show(told: argparse.Namespace) -> None:
     """Everything about one job."""
-    from supervisor import origin, queue, tags, verdict, view
+    from supervisor import origin, queue, tags
+    from supervisor.children import verdict
+    from supervisor.screen import view
 
     home = homes.find(told.home)
     db, now = home.connect(), time.time()
@@ -80,7 +85,7 @@ def said_of(name: str, value: Any, now: float) -> list[str]:
     """A fact of `show` as lines."""
     import shlex
 
-    from supervisor import view
+    from supervisor.screen import view
 
     if name == "last_lines":
         return ["", *(f"  {line}" for line in value)]
@@ -107,7 +112,7 @@ def said_of(name: str, value: Any, now: float) -> list[str]:
 
 def logs(told: argparse.Namespace) -> int:
     """A job's log, or with -f and no id: whatever runs now, and the next after it."""
-    from supervisor import follow
+    from supervisor.screen import follow
 
     home = homes.find(told.home)
     return follow.logs(home, told.id, lines=told.n, on=told.follow, attempt=told.attempt)
@@ -116,7 +121,7 @@ def logs(told: argparse.Namespace) -> int:
 def wait(told: argparse.Namespace) -> int:
     """Until all are over: exit 0 when all succeeded, else 1."""
     from supervisor import queue
-    from supervisor.news import AT_MOST_S, News
+    from supervisor.screen.news import AT_MOST_S, News
 
     home = homes.find(told.home)
     db = home.connect()
@@ -137,7 +142,7 @@ def wait(told: argparse.Namespace) -> int:
 
 def status(told: argparse.Namespace) -> None:
     """How the house is: jobd, the lanes, the queue, where today's time went."""
-    from supervisor import report
+    from supervisor.screen import report
 
     report.status(homes.find(told.home), as_json=told.json)
 

@@ -32,7 +32,8 @@ def prompt(told: argparse.Namespace) -> None:
 
 
 def _facts(home: homes.Home) -> dict[str, object]:
-    from supervisor import queue, view
+    from supervisor import queue
+    from supervisor.screen import view
 
     db, now = home.connect(), time.time()
     job = min(queue.running(db), key=lambda job: (job.lane != "gpu", job.id), default=None)
@@ -50,7 +51,7 @@ def _facts(home: homes.Home) -> dict[str, object]:
 
 def segment(facts: dict[str, object]) -> str:
     """'▶ train 43% 2h10m · 3 queued'"""
-    from supervisor import view
+    from supervisor.screen import view
 
     parts = []
     if not facts["serves"]:

@@ -106,7 +106,8 @@ def show_all(told: argparse.Namespace) -> None:
 
 
 def _show(told: argparse.Namespace, db: Any, one: "Standing") -> None:
-    from supervisor import standing, view
+    from supervisor import standing
+    from supervisor.screen import view
 
     show_json(told, standing.as_dict(db, one) if told.json else None) or print(
         f"{one.name}: first at {view.moment(one.next_at)}" if one.cron else f"{one.name}: when nothing else is due"
@@ -114,7 +115,8 @@ def _show(told: argparse.Namespace, db: Any, one: "Standing") -> None:
 
 
 def _row(db: Any, one: "Standing") -> tuple[str, ...]:
-    from supervisor import standing, view
+    from supervisor import standing
+    from supervisor.screen import view
 
     job = standing.live_job(db, one)
     when = f"weight {one.weight:g}" if one.cron is None else f"{one.cron} {one.timezone}"

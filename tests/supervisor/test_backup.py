@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import backup, damage, queue
 from supervisor import db as database
+from supervisor import queue
 from supervisor.errors import Refused
 from supervisor.home import Home
+from supervisor.house import backup, damage
 from supervisor.queue import NewJob
 
 NOW = 1_800_000_000.0

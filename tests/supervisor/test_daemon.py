@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tower import until
 
-from supervisor import daemon, queue, standby, verdict
+from supervisor import daemon, queue
 from supervisor import db as database
-from supervisor.child import Child, Phase
+from supervisor.children import standby, verdict
+from supervisor.children.child import Child, Phase
 from supervisor.daemon import ON, Daemon, Event
 from supervisor.home import Home
 from supervisor.queue import NewJob

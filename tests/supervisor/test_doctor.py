@@ -14,11 +14,13 @@ from types import SimpleNamespace
 import pytest
 
 from supervisor import db as database
-from supervisor import doctor, gpu, logs, queue, service
+from supervisor import doctor, queue, service
+from supervisor.card import gpu
+from supervisor.card.gpu import Gpu
 from supervisor.checks import graphics, house, machine, place, telling
 from supervisor.checks.finding import Finding, asked
-from supervisor.gpu import Gpu
 from supervisor.home import Home
+from supervisor.house import logs
 
 PYTHON = [sys.executable, "-P", "-m"]
 
@@ -240,7 +242,7 @@ def test_a_webhook_nobody_else_can_read_is_fine_and_notices_that_are_stuck_are_n
 
 def test_mail_without_a_sendmail_is_bad(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     (home.path / "settings.toml").write_text("[notify]\nmail = 'me'\n")
-    monkeypatch.setattr("supervisor.deliver.SENDMAIL_PATH", str(home.path))
+    monkeypatch.setattr("supervisor.outside.deliver.SENDMAIL_PATH", str(home.path))
     assert telling.notices(home).finding == "there is no sendmail"
     (home.path / "sendmail").write_text("#!/bin/sh\n")
     (home.path / "sendmail").chmod(0o755)
@@ -349,7 +351,7 @@ def test_a_card_without_a_driver_is_no_machine_without_a_card(
 
 def test_a_jobd_that_started_before_the_driver_is_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "probe", lambda: Gpu("healthy", "GeForce RTX 4080", 16376, 15800))
-    monkeypatch.setattr("supervisor.view.serving", lambda home: True)
+    monkeypatch.setattr("supervisor.screen.view.serving", lambda home: True)
     with closing(home.connect()) as db:
         db.execute("insert into meta values ('device', 'cpu')")
     assert "but jobs run on the CPU" in graphics.graphics(home).finding

@@ -5,8 +5,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import finale
 from supervisor.home import Home
+from supervisor.screen import finale
 
 PAGE = """# demo_step000100
 

@@ -5,10 +5,11 @@ import sqlite3
 
 import pytest
 
-from supervisor import forecast, queue, view
-from supervisor.forecast import Expected
+from supervisor import queue
 from supervisor.home import Home
 from supervisor.queue import NewJob
+from supervisor.screen import forecast, view
+from supervisor.screen.forecast import Expected
 
 NOW = 1_000_000.0
 

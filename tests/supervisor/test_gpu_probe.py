@@ -11,8 +11,9 @@ import pytest
 from fake_card import LOST, MISMATCH, NO_DRIVER, RESET_REQUIRED, FakeCard, library
 from tower import until
 
-from supervisor import gpu, nvml, tree
-from supervisor.gpu import Gpu, Probe
+from supervisor.card import gpu, nvml
+from supervisor.card.gpu import Gpu, Probe
+from supervisor.children import tree
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +193,7 @@ def test_busy_is_each_samples_share_of_the_time_since_the_one_before(at_ms, perc
 def test_the_samples_of_many_looks_add_up(card):
     card.set(busy=40)
     script = (
-        "import json, time\nfrom supervisor import nvml\nnvml.SLOW_EVERY_S = 0.0\ncard = nvml.Card(0)\n"
+        "import json, time\nfrom supervisor.card import nvml\nnvml.SLOW_EVERY_S = 0.0\ncard = nvml.Card(0)\n"
         "first = card.look()\nassert (first.busy_s, first.known_s) == (0.0, 0.0), 'what was before is not ours'\n"
         "known = busy = 0.0\nwhile known < 0.5:\n    time.sleep(0.05)\n    found = card.look()\n"
         "    busy, known = busy + found.busy_s, known + found.known_s\nprint(json.dumps([busy, known]))\n"

@@ -5,11 +5,11 @@ import sys
 
 from tower import until
 
-from supervisor import tree
+from supervisor.children import tree
 
 KILLED_WHILE_IT_ASKS = """
 import os, signal
-from supervisor import held
+from supervisor.children import held
 held._wait_until_held = lambda pid: os.kill(os.getpid(), signal.SIGKILL)
 held.can_hold()
 """

@@ -9,11 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from supervisor import card, gpu, queue, standing, vram
-from supervisor.child import Phase
-from supervisor.gpu import Gpu
+from supervisor import queue, standing
+from supervisor.card import card, gpu, vram
+from supervisor.card.gpu import Gpu
+from supervisor.card.lane import Lane
+from supervisor.children.child import Phase
 from supervisor.home import Home
-from supervisor.lane import Lane
 from supervisor.queue import NewJob
 from supervisor.settings import Settings
 from supervisor.standing import Standing

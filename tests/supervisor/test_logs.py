@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from supervisor import follow, logs
+from supervisor.house import logs
+from supervisor.screen import follow
 
 MIB = 1 << 20
 

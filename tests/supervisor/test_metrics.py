@@ -7,9 +7,10 @@ import time
 import pytest
 
 from supervisor import db as database
-from supervisor import ledger, metrics, queue
+from supervisor import ledger, queue
 from supervisor.home import Home
 from supervisor.ledger import Entry, Moment
+from supervisor.outside import metrics
 from supervisor.queue import NewJob
 
 LINE = re.compile(r'(?:# (?:HELP|TYPE) [a-z_]+ .+|[a-z_]+(?:\{(?:[a-z]+="(?:[^"\\\n]|\\.)*",?)*\})? \S+)')

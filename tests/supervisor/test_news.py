@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from supervisor import news, queue
-from supervisor.news import News
+from supervisor import queue
+from supervisor.screen import news
+from supervisor.screen.news import News
 
 FAR_S = 30.0  # so long would a wait take that nothing wakes
 

@@ -12,11 +12,12 @@ import pytest
 from tower import until
 
 from supervisor import db as database
-from supervisor import ledger, notices, queue
+from supervisor import ledger, queue
 from supervisor.errors import StaleAttempt
 from supervisor.home import Home
 from supervisor.ledger import Entry, Moment
-from supervisor.notices import Outbox
+from supervisor.outside import notices
+from supervisor.outside.notices import Outbox
 from supervisor.queue import NewJob
 from supervisor.settings import OCCASIONS, Notify, Settings
 

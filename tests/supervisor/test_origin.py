@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from supervisor import origin, queue, view
+from supervisor import origin, queue
+from supervisor.screen import view
 
 
 @pytest.fixture

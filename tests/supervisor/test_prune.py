@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from supervisor import ledger, prune, queue, tags
+from supervisor import ledger, queue, tags
 from supervisor.filters import Filter
 from supervisor.home import Home
+from supervisor.house import prune
 from supervisor.queue import NewJob
 
 NOW = 1_000_000.0

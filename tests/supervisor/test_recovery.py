@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import queue, recovery, tree
+from supervisor import queue, recovery
+from supervisor.children import tree
 from supervisor.home import Home
 from supervisor.queue import NewJob
 from supervisor.settings import Settings
@@ -115,7 +116,7 @@ def test_one_that_cannot_be_killed_is_named_and_nothing_runs_beside_it(db, home,
 
 LIMITED = """
 import os, subprocess, sys
-from supervisor import tree
+from supervisor.children import tree
 assert tree.carry_limit("home")
 quiet = {"stdout": subprocess.DEVNULL, "start_new_session": True}
 stray = subprocess.Popen(["sleep", "600"], env={}, **quiet)

@@ -12,10 +12,11 @@ import pytest
 from tower import Tower
 
 from jobs.contract import BadArgs
-from supervisor import completion, queue, view
+from supervisor import queue
 from supervisor.commands import shell
 from supervisor.db import transaction
 from supervisor.errors import Refused
+from supervisor.screen import completion, view
 
 ENV = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
 

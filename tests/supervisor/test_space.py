@@ -8,10 +8,12 @@ from types import SimpleNamespace
 import pytest
 
 from supervisor import db as database
-from supervisor import logs, queue, space, view
+from supervisor import queue
 from supervisor.home import Home
+from supervisor.house import logs, space
+from supervisor.house.space import Space
+from supervisor.screen import view
 from supervisor.settings import Settings
-from supervisor.space import Space
 
 MIB = 1 << 20
 

@@ -4,9 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from supervisor import queue, stall, verdict
+from supervisor import queue
+from supervisor.children import stall, verdict
+from supervisor.children.stall import LEAST_S, Watch
 from supervisor.queue import NewJob
-from supervisor.stall import LEAST_S, Watch
 
 FOR_EVER = float("inf")
 

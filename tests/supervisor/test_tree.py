@@ -11,8 +11,8 @@ import pytest
 from tower import until
 
 from jobs.contract import MARK
-from supervisor import tree
-from supervisor.child import take_lock
+from supervisor.children import tree
+from supervisor.children.child import take_lock
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_the_lock_finds_who_holds_it_and_who_inherited_it_and_not_who_merely_loo
 
 
 def test_a_lock_is_not_taken_twice(tmp_path):
-    from supervisor.child import LaneHeld
+    from supervisor.children.child import LaneHeld
 
     lock = tmp_path / "gpu0.lock"
     held = take_lock(lock)
@@ -114,7 +114,7 @@ def test_a_subreaper_adopts_orphans_and_tells_them_from_its_own(tmp_path):
     """In a process of its own: pytest must not become one."""
     script = f"""
 import os, subprocess, sys, time
-from supervisor import tree
+from supervisor.children import tree
 tree.become_subreaper()
 own = subprocess.Popen(["sleep", "600"])
 assert tree.adopted(set()) != [] and tree.adopted({{own.pid}}) == []

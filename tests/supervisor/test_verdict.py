@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from supervisor import verdict
-from supervisor.child import attempt_mark
+from supervisor.children import verdict
+from supervisor.children.child import attempt_mark
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import queue, view
+from supervisor import queue
 from supervisor.home import Home
 from supervisor.queue import NewJob
+from supervisor.screen import view
 
 TERMINAL_SAFE = "\n\t\N{REPLACEMENT CHARACTER}"
 

@@ -5,9 +5,10 @@ import dataclasses
 import pytest
 
 import jobs.kind
-from supervisor import queue, vram
+from supervisor import queue
+from supervisor.card import vram
+from supervisor.card.vram import Room
 from supervisor.queue import NewJob
-from supervisor.vram import Room
 
 CARD = "GeForce RTX 4080"
 ROOM = Room(CARD, 8000, 15800, 16376, 1024)

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from supervisor import queue, watch
+from supervisor import queue
 from supervisor.home import Home
 from supervisor.queue import Job, NewJob
+from supervisor.screen import watch
 
 
 @pytest.fixture

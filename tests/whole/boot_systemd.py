@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tower import until
 
-from supervisor import tree
+from supervisor.children import tree
 
 BOOT_S, DOWN_S = 90.0, 90.0
 NAMESPACES = ("--pid", "--mount", "--cgroup", "--uts", "--ipc", "--net")

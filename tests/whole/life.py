@@ -15,7 +15,8 @@ from pathlib import Path
 from disk import Order, with_disk
 from tower import Tower, until
 
-from supervisor import queue, tree
+from supervisor import queue
+from supervisor.children import tree
 from supervisor.errors import Refused
 
 WORKER = '''

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from tower import Tower, until
 
-from supervisor import queue, tree
+from supervisor import queue
+from supervisor.children import tree
 from supervisor.errors import Refused
 
 KILLS = int(os.environ.get("NEVERREST_CHAOS_KILLS", "100"))

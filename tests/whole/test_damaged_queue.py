@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tower import Tower, until
 
-from supervisor import damage
+from supervisor.house import damage
 
 
 def backups(tower: Tower) -> list[Path]:

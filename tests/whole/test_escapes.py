@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tower import Tower, until
 
-from supervisor import tree
+from supervisor.children import tree
 
 LEADER = '''
 """leader.py PIDS END WAY..: start a straggler in each way, then end."""

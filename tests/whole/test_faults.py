@@ -19,7 +19,8 @@ from disk import STAND_AFTER, STAND_BEFORE, Order, with_disk
 from life import Life, stands
 from tower import Tower, until
 
-from supervisor import queue, tree
+from supervisor import queue
+from supervisor.children import tree
 
 ALL = os.environ.get("NEVERREST_FAULTS") == "all"
 SEED = int(os.environ.get("NEVERREST_FAULTS_SEED", "0"))

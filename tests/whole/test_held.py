@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from tower import Tower, until
 
-from supervisor import child, queue, tree
 from supervisor import db as database
-from supervisor import held as held_program
+from supervisor import queue
+from supervisor.children import child, tree
+from supervisor.children import held as held_program
 from supervisor.home import Home
 
 

@@ -9,7 +9,7 @@ import threading
 import pytest
 from tower import Tower, until
 
-from supervisor import logs
+from supervisor.house import logs
 
 MIB = 1 << 20
 TALKS = """

@@ -20,7 +20,8 @@ import pytest
 from tower import CHECKOUT, until
 
 from datagen import files
-from supervisor import queue, recovery, tree
+from supervisor import queue, recovery
+from supervisor.children import tree
 from supervisor.home import Home
 
 RECIPE = CHECKOUT / "tests" / "whole" / "tiny.toml"

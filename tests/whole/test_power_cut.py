@@ -17,7 +17,8 @@ from disk import Call, Disk, Trace, library, with_disk
 from tower import until
 
 from supervisor import db as database
-from supervisor import queue, tree
+from supervisor import queue
+from supervisor.children import tree
 
 CUTS = int(os.environ.get("NEVERREST_POWER_CUTS", "60"))
 SEED = int(os.environ.get("NEVERREST_FAULTS_SEED", "0"))

@@ -7,7 +7,8 @@ import sys
 import pytest
 from tower import until
 
-from supervisor import gpu, tree
+from supervisor.card import gpu
+from supervisor.children import tree
 
 pytestmark = pytest.mark.gpu
 TAKE = """

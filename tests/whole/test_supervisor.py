@@ -11,7 +11,8 @@ import pytest
 from tower import Tower, until
 
 from jobs.contract import EXIT_BAD_ARGS, EXIT_DONE, EXIT_OUT_OF_MEMORY, EXIT_UNFINISHED
-from supervisor import ledger, queue, tree
+from supervisor import ledger, queue
+from supervisor.children import tree
 
 
 def say(tower: Tower, word: object) -> str:

@@ -8,7 +8,8 @@ import pytest
 from fake_card import LOST, MISMATCH, RESET_REQUIRED, TAKE, FakeCard, library
 from tower import Tower, until
 
-from supervisor import gpu, tree
+from supervisor.card import gpu
+from supervisor.children import tree
 
 
 @pytest.fixture(scope="module")

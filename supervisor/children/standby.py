@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import jobs.kind
 from jobs.contract import BadArgs
 from supervisor import queue, standing
-from supervisor.child import Child, Phase
-from supervisor.lane import Lane
+from supervisor.card.lane import Lane
+from supervisor.children.child import Child, Phase
 from supervisor.queue import Job
 from supervisor.settings import Settings
 

@@ -66,7 +66,8 @@ def _careful(offer: Callable[[argparse.Namespace], Offers]) -> Callable[..., Off
 
 def jobs(told: argparse.Namespace) -> Offers:
     """Ids, newest first, of those the command can do something to."""
-    from supervisor import queue, view
+    from supervisor import queue
+    from supervisor.screen import view
 
     wanted = FITTING.get(told.command, queue.STATES)
     rows = _home(told).connect().execute("select id, name, state from job order by id desc limit ?", (NEWEST,))

@@ -1,7 +1,7 @@
 """Bring a message to a person, in a process of its own: a program, a web address, sendmail.
 
-`python -m supervisor.deliver` reads one JSON object on its stdin: {"notify": [notify] of settings.toml, "home": the
-folder, "messages": {way: message}}. It prints one JSON line for each way: {"way": ..., "error": null or why not}.
+`python -m supervisor.outside.deliver` reads one JSON object on its stdin: {"notify": [notify] of settings.toml, "home":
+the folder, "messages": {way: message}}. It prints one JSON line for each way: {"way": ..., "error": null or why not}.
 No shell sees a word of a message, and no header of a mail takes more than one line of it.
 """
 

@@ -17,9 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from supervisor import metrics
 from supervisor.home import Home
 from supervisor.notify import say
+from supervisor.outside import metrics
 
 MOST_GUESTS = 8
 DEADLINE_S = 5.0

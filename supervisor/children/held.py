@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from supervisor import tree
+from supervisor.children import tree
 
 PATIENCE_S = 2.0  # between fork and exec, which take milliseconds
 MADV_POPULATE_WRITE = 23  # a kernel before 5.14 says no, and nothing is lost but time

@@ -9,9 +9,10 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
-from supervisor import logs, queue, settings
+from supervisor import queue, settings
 from supervisor.errors import Refused
 from supervisor.home import Home
+from supervisor.house import logs
 from supervisor.notify import say
 from supervisor.settings import Settings
 

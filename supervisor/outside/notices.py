@@ -19,10 +19,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jobs.contract import MARK
-from supervisor import ledger, queue, view
+from supervisor import ledger, queue
 from supervisor.db import transaction
 from supervisor.home import Home
 from supervisor.notify import say
+from supervisor.screen import view
 from supervisor.settings import Settings
 
 LOOK_EVERY_S = 1.0
@@ -171,7 +172,7 @@ class Delivery:
             os.write(given, json.dumps(told).encode())
             os.lseek(given, 0, os.SEEK_SET)
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "supervisor.deliver"],
+                [sys.executable, "-P", "-m", "supervisor.outside.deliver"],
                 stdin=given, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
                 env=os.environ | {MARK: "neverrest:notice"},  # no orphan of any job: no sweep takes it for one
             )  # fmt: skip

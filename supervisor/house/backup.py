@@ -1,7 +1,7 @@
 """Copies of queue.db in HOME/backups: made while others write, looked through before they count, the old ones let go.
 
 jobd has one made every hour in which something happened, in a process of its own: neither the copy nor the look
-through it holds up the loop. `python -m supervisor.backup HOME` is that process; `jobctl backup` makes one now.
+through it holds up the loop. `python -m supervisor.house.backup HOME` is that process; `jobctl backup` makes one now.
 """
 
 import os
@@ -75,7 +75,7 @@ class Backups:
 def start(home: Home) -> "subprocess.Popen[bytes]":
     """The process that makes one copy. What it says goes where jobd's words go."""
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "supervisor.backup", str(home.path)],
+        [sys.executable, "-P", "-m", "supervisor.house.backup", str(home.path)],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         env=os.environ | {MARK: "neverrest:backup"},  # no orphan of any job: no sweep takes it for one
     )  # fmt: skip

@@ -16,7 +16,7 @@ from typing import Any
 
 import jobs.kind
 from jobs.contract import BadArgs
-from supervisor import gpu
+from supervisor.card import gpu
 from supervisor.db import transaction
 from supervisor.errors import Refused
 from supervisor.queue import Job

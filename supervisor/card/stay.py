@@ -10,9 +10,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from supervisor import tree
-from supervisor.child import Child
-from supervisor.gpu import Gpu
+from supervisor.card.gpu import Gpu
+from supervisor.children import tree
+from supervisor.children.child import Child
 
 MARGIN_MIB = 128  # a desktop's memory moves by so much without anybody doing anything
 MOST_NAMED = 4

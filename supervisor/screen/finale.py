@@ -15,9 +15,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from supervisor import ledger, queue, report, view
+from supervisor import ledger, queue
 from supervisor.home import Home
 from supervisor.plan import Recipe
+from supervisor.screen import report, view
 
 RULE = "─" * 78
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from supervisor import queue
-from supervisor.forecast import Expected
 from supervisor.home import Home
 from supervisor.queue import Job
+from supervisor.screen.forecast import Expected
 
 BAR = "█"
 BAR_REST = "░"

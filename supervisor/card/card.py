@@ -10,10 +10,12 @@ import selectors
 import sqlite3
 import time
 
-from supervisor import gpu, notices, queue
+from supervisor import queue
+from supervisor.card import gpu
+from supervisor.card.gpu import Gpu
 from supervisor.db import transaction
-from supervisor.gpu import Gpu
 from supervisor.notify import say
+from supervisor.outside import notices
 from supervisor.settings import Settings
 
 FRESH_S = 1.0  # so old may an answer be by which the card is given away

@@ -12,10 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from supervisor import finale, origin, plan, queue, space, tree, view
+from supervisor import origin, plan, queue
+from supervisor.children import tree
 from supervisor.db import transaction
 from supervisor.home import Home
+from supervisor.house import space
 from supervisor.queue import Job
+from supervisor.screen import finale, view
 
 LOOK_EVERY_S = 0.5
 SAY_EVERY_S = 15.0  # where nobody watches a terminal: a line per running job so often

@@ -6,11 +6,12 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from supervisor import logs as files
-from supervisor import queue, view
+from supervisor import queue
 from supervisor.errors import Refused
 from supervisor.home import Home
-from supervisor.news import News
+from supervisor.house import logs as files
+from supervisor.screen import view
+from supervisor.screen.news import News
 
 PIECE_BYTES = 1 << 16
 END_BYTES = 1 << 20  # of a log, when its last lines are asked for

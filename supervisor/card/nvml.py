@@ -1,6 +1,6 @@
 """The process that asks NVML, for as long as it answers. NVML's calls can hang on a dying card: only this one hangs.
 
-`python -m supervisor.nvml INDEX`: each line on its stdin is a question; each gets one line of JSON, a gpu.Gpu. The
+`python -m supervisor.card.nvml INDEX`: each line on its stdin is a question; each gets one line of JSON, a gpu.Gpu. The
 first loss of the card ends it: the next process finds out anew what there is. It knows no jobs and no queue.
 """
 
@@ -17,8 +17,8 @@ from typing import Any
 
 import pynvml
 
-from supervisor import tree
-from supervisor.gpu import Gpu
+from supervisor.card.gpu import Gpu
+from supervisor.children import tree
 
 SLOW_EVERY_S = 5.0  # temperature and the ring of samples: they cost more, and change less
 PROCESSES_EVERY_S = 10.0  # 4.5 ms under the driver's global lock (docs/decisions/0009) ...

@@ -10,8 +10,9 @@ from typing import Any
 
 import jobs.kind
 from jobs.contract import EXIT_BAD_ARGS, EXIT_DONE, EXIT_OUT_OF_MEMORY, EXIT_UNFINISHED, BadArgs
-from supervisor import queue, vram
-from supervisor.child import Child
+from supervisor import queue
+from supervisor.card import vram
+from supervisor.children.child import Child
 from supervisor.errors import Refused, StaleAttempt
 from supervisor.queue import Job, NewJob
 

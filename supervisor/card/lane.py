@@ -16,17 +16,19 @@ import signal
 import sqlite3
 import time
 
-from supervisor import queue, tree, vram
-from supervisor.card import Card
-from supervisor.child import Child, LaneHeld, Phase, take_lock
+from supervisor import queue
+from supervisor.card import vram
+from supervisor.card.card import Card
+from supervisor.card.gpu import Gpu
+from supervisor.card.stay import MARGIN_MIB, Stay, holders
+from supervisor.card.vram import Room
+from supervisor.children import tree
+from supervisor.children.child import Child, LaneHeld, Phase, take_lock
 from supervisor.db import transaction
-from supervisor.gpu import Gpu
 from supervisor.home import Home
 from supervisor.notify import say
 from supervisor.queue import Job
 from supervisor.settings import Settings
-from supervisor.stay import MARGIN_MIB, Stay, holders
-from supervisor.vram import Room
 
 BUSY_EVERY_S = 1.0  # a look at the card while a job runs or waits for memory
 IDLE_EVERY_S = 30.0  # and while nothing does

@@ -4,8 +4,10 @@ import json
 import time
 from typing import Any
 
-from supervisor import gpu, ledger, queue, view
+from supervisor import ledger, queue
+from supervisor.card import gpu
 from supervisor.home import Home
+from supervisor.screen import view
 
 DAY_S = 86400.0
 

@@ -18,12 +18,14 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from supervisor import backup, notices, queue
 from supervisor import db as database
+from supervisor import queue
 from supervisor.db import transaction
 from supervisor.errors import Refused
 from supervisor.home import Home
+from supervisor.house import backup
 from supervisor.notify import say
+from supervisor.outside import notices
 
 LOST_ATTEMPTS = 1000  # more than a job can have begun between two backups
 NAMED = 20  # ids in a sentence

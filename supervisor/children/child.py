@@ -22,7 +22,8 @@ from typing import Any
 
 import jobs.kind
 from jobs.contract import EXIT_UNFINISHED, MARK, REPORT_FD, Ticket
-from supervisor import held, notify, stall, tree
+from supervisor import notify
+from supervisor.children import held, stall, tree
 from supervisor.home import Home
 from supervisor.queue import Job
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from supervisor import ledger, queue
 from supervisor.home import Home
-from supervisor.space import free_mib
+from supervisor.house.space import free_mib
 
 DEADLINE_S = 0.25
 STEPS = 1000  # of SQLite's machine, between two looks at the clock

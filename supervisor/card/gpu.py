@@ -113,7 +113,7 @@ class Probe:
     def _start(self) -> None:
         self._said = b""
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "supervisor.nvml", str(self.index)],
+            [sys.executable, "-P", "-m", "supervisor.card.nvml", str(self.index)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env=os.environ | {MARK: "neverrest:gpu"},  # no orphan of any job: no sweep takes it for one
         )  # fmt: skip

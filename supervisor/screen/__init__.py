@@ -1,0 +1,1 @@
+"""What jobctl draws on a terminal."""
