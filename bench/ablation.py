@@ -1,9 +1,11 @@
-"""What each option gives: python -m bench.ablation PACK [--steps 300] [--only demo,muon] > runs.jsonl
+"""What each option gives: python -m bench.ablation PACK [--steps 120] [--seeds 0,1] > runs.jsonl
 
-One run an option, each of the demo's size on the demo's data, all with the same seed, contexts and order, on one CPU
-thread; a line of JSON each when it is done. `python -m bench.ablation runs.jsonl --table` makes the table: the last
-losses, and after how many steps each run stood where the demo's and the GPT-2 preset's stood at their end. The loss
-that decides is of train contexts that no run reads: the same facts in other words; val contexts are of other articles.
+One run an option and seed, each of the demo's size on the demo's data, on one CPU thread; a line of JSON each when it
+is done. Options are the presets, each switch alone (put into gpt2), and each taken out (modern with gpt2's value in its
+place). Runs of one seed see the same contexts in the same order, so an option is held against its preset within a seed,
+and the spread over the seeds says what is noise. `python -m bench.ablation runs.jsonl --table` makes the tables.
+The loss that decides is of train contexts that no run reads: the same facts in other words; val contexts are of other
+articles. Only runs of as many steps belong in one table.
 """
 
 import argparse
@@ -12,6 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -26,70 +29,75 @@ from gpt.shards import open_pack
 from gpt.train import batch_loss, train
 
 SIZE = {"n_layer": 3, "n_head": 4, "n_embd": 256, "vocab_size": 4096, "context_len": 512}
-DEMO = {
-    "pos": "rope", "norm": "layer", "mlp": "gelu", "qk_norm": True, "bias": False, "tied": True,
-    "optimizer": "adamw", "decay": "linear", "lr": 2.5e-3,
+BASES: dict[str, dict[str, Any]] = {  # of two rates tried, the better one for each
+    "gpt2": PRESETS["gpt2"] | {"lr": 1e-3},
+    "modern": PRESETS["modern"] | {"lr": 2.5e-3},
+    "demo": {
+        "pos": "rope", "norm": "layer", "mlp": "gelu", "qk_norm": True, "bias": False, "tied": True,
+        "optimizer": "adamw", "decay": "linear", "lr": 2.5e-3,
+    },
 }  # fmt: skip
-OPTIONS: dict[str, dict[str, Any]] = {
-    "demo": {},
-    "gpt2, lr 1e-3": PRESETS["gpt2"] | {"lr": 1e-3},
-    "gpt2": PRESETS["gpt2"],
-    "modern": PRESETS["modern"],
-    "modern, half the steps": PRESETS["modern"] | {"share": 0.5},
-    "muon": {"optimizer": "muon"},
-    "muon, lr 5e-3": {"optimizer": "muon", "lr": 5e-3},
-    "swiglu": {"mlp": "swiglu"},
-    "relu2": {"mlp": "relu2"},
-    "rms": {"norm": "rms"},
-    "untied": {"tied": False},
-    "wsd": {"decay": "wsd"},
-    "cosine": {"decay": "cosine"},
-    "ema 0.98": {"ema_decay": 0.98},
-    "n_kv_head 2": {"n_kv_head": 2},
-    "no qk_norm": {"qk_norm": False},
-    "learned positions": {"pos": "learned"},
-}
+EXTRAS: tuple[dict[str, Any], ...] = ({"mlp": "relu2"}, {"n_kv_head": 2}, {"ema_decay": 0.95}, {"tied": True})
 FRESH = 32  # contexts whose order comes last, which no run gets to
-EVERY = 20  # steps between two looks at them; as many as are in the mean that is a step's training loss
+LAST = 20  # steps whose mean is the training loss
+
+
+def options() -> dict[str, dict[str, Any]]:
+    """Settings by name: 'gpt2', 'gpt2, pos=rope' ..., 'modern', 'modern, pos=learned' ..."""
+    found = dict(BASES)
+    for base, other in (("gpt2", "modern"), ("modern", "gpt2")):
+        swaps = [{field: value} for field, value in PRESETS[other].items() if PRESETS[base][field] != value]
+        for change in [*swaps, *EXTRAS]:
+            [(field, value)] = change.items()
+            found[f"{base}, {field}={value}"] = BASES[base] | change
+    return found | {"gpt2, lr 2.5e-3": BASES["gpt2"] | {"lr": 2.5e-3}}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pack", type=Path, help="a pack folder; with --table, a file of runs")
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--only", default=",".join(OPTIONS).replace(", ", "; "), help="options, with commas between")
+    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--seeds", default="0,1", help="with commas between")
+    parser.add_argument("--every", type=int, default=10**9, help="steps between looks at the fresh loss")
+    parser.add_argument("--only", help="options, with semicolons between; none: all")
     parser.add_argument("--table", action="store_true")
     args = parser.parse_args()
     if args.table:
         print(table([json.loads(line) for line in args.pack.read_text().splitlines()]))
         return
-    for name in args.only.split(","):
-        name = name.replace("; ", ", ")
-        print(json.dumps({"name": name, **measure(args.pack, OPTIONS[name], args.steps)}), flush=True)
+    for seed in map(int, args.seeds.split(",")):
+        for name in args.only.split(";") if args.only else options():
+            found = measure(args.pack, options()[name], args.steps, seed, args.every)
+            print(json.dumps({"name": name, "seed": seed, **found}), flush=True)
 
 
-def measure(pack: Path, option: dict[str, Any], steps: int) -> dict[str, Any]:
-    """One run: the loss of each step, the val loss at the end, the time a step takes."""
-    given = {**DEMO, **option}
-    steps = round(steps * given.pop("share", 1))
+def measure(pack: Path, option: dict[str, Any], steps: int, seed: int, every: int) -> dict[str, Any]:
+    """One run: its losses at the end, the fresh loss on the way, and the time a step takes."""
+    given = dict(option)
     shape: dict[str, Any] = {field.name: given.pop(field.name) for field in fields(GPTConfig) if field.name in given}
     config = TrainConfig(
-        pack, GPTConfig(**(SIZE | shape)), steps=steps, micro_batch=2, grad_accum=1, min_lr=1e-4,
+        pack, GPTConfig(**(SIZE | shape)), steps=steps, micro_batch=2, grad_accum=1, min_lr=1e-4, seed=seed,
         warmup_steps=steps // 10, eval_every=steps, eval_contexts=64, checkpoint_every=10**9, threads=1, **given,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        look, kept, started = looker(pack, config.seed), GPT(config.model), time.process_time()
+        look, kept, started = looker(pack, seed), GPT(config.model), time.process_time()
         losses, fresh = [], {}
         for step in train(config, Path(folder), tell=lambda text: print(text, file=sys.stderr)):
             losses.append(step.loss)
-            if step.number % EVERY == 0:
+            if step.number % every == 0 or step.number == steps:
                 before = time.process_time()
                 kept.load_state_dict(step.weights())
                 fresh[step.number] = look(kept)
                 started += time.process_time() - before
         cpu_s = (time.process_time() - started) / steps
     facts = {"cpu_s": cpu_s, "parameters": step.model.num_parameters(), "val_loss": step.val_loss}
-    return {"steps": steps, **facts, "loss": statistics.fmean(losses[-EVERY:]), "losses": losses, "fresh": fresh}
+    return {
+        "steps": steps,
+        **facts,
+        "loss": statistics.fmean(losses[-LAST:]),
+        "fresh_loss": fresh[steps],
+        "fresh": fresh,
+    }
 
 
 def looker(pack: Path, seed: int) -> Callable[[GPT], float]:
@@ -107,24 +115,26 @@ def looker(pack: Path, seed: int) -> Callable[[GPT], float]:
     return look
 
 
-def reached(run: dict[str, Any], goal: float) -> str:
-    """The first of every 20 steps whose fresh loss is no higher than the goal."""
-    return next((step for step, loss in run["fresh"].items() if loss <= goal), "never")
-
-
 def table(runs: list[dict[str, Any]]) -> str:
-    """Markdown. The goals are where the demo's and the GPT-2 preset's runs ended."""
-    ends = {run["name"]: list(run["fresh"].values())[-1] for run in runs}
-    lines = [
-        "| option | steps | parameters | fresh loss | training loss | val loss | steps to the demo's | to gpt2's | "
-        "CPU s a step |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    """Markdown: each option's losses, and how much better or worse than its preset it is in each seed."""
+    by_name: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
     for run in runs:
+        by_name[run["name"]][run["seed"]] = run
+    lines = [
+        "| option | parameters | fresh loss | beside its preset, each seed | training loss | val loss | CPU s a step |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, by_seed in by_name.items():
+        base = by_name.get(name.split(", ")[0], {})
+        beside = [run["fresh_loss"] - base[seed]["fresh_loss"] for seed, run in by_seed.items() if seed in base]
+        fresh, loss, val, cpu = (
+            statistics.fmean(run[what] for run in by_seed.values())
+            for what in ("fresh_loss", "loss", "val_loss", "cpu_s")
+        )
+        [parameters] = {run["parameters"] for run in by_seed.values()}
         lines.append(
-            f"| {run['name']} | {run['steps']} | {run['parameters'] / 1e6:.2f} M | {ends[run['name']]:.3f} | "
-            f"{run['loss']:.3f} | {run['val_loss']:.3f} | {reached(run, ends['demo'])} | "
-            f"{reached(run, ends['gpt2'])} | {run['cpu_s']:.3f} |"
+            f"| {name} | {parameters / 1e6:.2f} M | {fresh:.3f} | {', '.join(f'{each:+.3f}' for each in beside)} | "
+            f"{loss:.3f} | {val:.3f} | {cpu:.3f} |"
         )
     return "\n".join(lines)
 
