@@ -32,7 +32,7 @@ from supervisor import db as database
 from supervisor import queue, standing
 from supervisor.children import tree
 from supervisor.home import Home
-from supervisor.queue import NewJob
+from supervisor.job import NewJob
 
 WORK_MS = 20  # below a second: it goes into a nanosleep
 WARM_UP = 3  # gaps left out: the first jobs meet cold caches

@@ -21,10 +21,10 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from supervisor import bulk, meta, queue
 from supervisor import db as database
-from supervisor import queue
 from supervisor.home import Home
-from supervisor.queue import NewJob
+from supervisor.job import NewJob
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 ROUNDS = 7
@@ -140,7 +140,7 @@ def commit_often(db: "database.sqlite3.Connection") -> list[float]:
     took = []
     for number in range(CLAIMS):
         began = time.perf_counter()
-        queue.set_meta(db, "bench", str(number))
+        meta.write(db, "bench", str(number))
         took.append(1e3 * (time.perf_counter() - began))
     return took
 
@@ -157,7 +157,7 @@ def turn(home: Home) -> float:
     args = {"argv": ["/bin/true"], "cwd": "/", "env": {"PATH": os.defpath}}
     with contextlib.closing(home.connect()) as db:
         new = [NewJob("command", args, "gpu", priority=99, preemptible=False) for _ in range(TURNS)]
-        ids = queue.add_many(db, new, now=time.time())
+        ids = bulk.add_many(db, new, now=time.time())
         jobd = subprocess.Popen(
             [sys.executable, "-P", "-m", "supervisor.daemon", "-C", str(home.path)], stderr=subprocess.DEVNULL
         )

@@ -28,7 +28,7 @@ from bench.hand_over import serve
 from supervisor import db as database
 from supervisor import queue
 from supervisor.home import Home
-from supervisor.queue import NewJob
+from supervisor.job import NewJob
 
 DEADLINE_S = 600.0
 SHAPE = {"n_layer": 2, "n_head": 2, "n_embd": 64, "tied": True}

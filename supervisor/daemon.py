@@ -20,7 +20,7 @@ from typing import Any
 from jobs.contract import BadArgs
 from supervisor import db as database
 from supervisor import home as homes
-from supervisor import ledger, notify, queue, recovery, settings, standing
+from supervisor import ledger, meta, notify, queue, recovery, settings, standing
 from supervisor.card.lane import Lane
 from supervisor.children import child as children
 from supervisor.children import held, stall, standby, tree, verdict
@@ -31,10 +31,10 @@ from supervisor.house import damage, space
 from supervisor.house.backup import Backups
 from supervisor.house.prune import History
 from supervisor.house.space import Space
+from supervisor.job import LANES, Job
 from supervisor.notify import say
 from supervisor.outside.local_socket import LocalSocket
 from supervisor.outside.notices import Outbox
-from supervisor.queue import Job
 
 TICK_S = 2.0  # the safety net under the events: a lost doorbell costs this much, never a night
 PROGRESS_EVERY_S = 1.0  # how often a child's progress goes to the queue
@@ -66,7 +66,7 @@ class Daemon:
         self.home, self.options, self.until_empty = home, options, until_empty
         self.db = home.connect()
         self.soft_db = database.connect(home.queue_db, durable=False)  # progress: a power cut may take the last second
-        self.home_id = queue.meta(self.db, "home_id") or ""
+        self.home_id = meta.read(self.db, "home_id") or ""
         self.cgroups = tree.Cgroups(options.cgroups)
         self.can_hold = held.can_hold()
         self.selector = selectors.DefaultSelector()
@@ -367,13 +367,13 @@ class Daemon:
         now = time.time()
         standing.fire(self.db, now=now)
         claimed: list[Job] = []
-        free = {lane: self._free_slots(lane) for lane in queue.LANES}
-        if not self.ended and not any(free[lane] and self._has_work(lane, now) for lane in queue.LANES):
+        free = {lane: self._free_slots(lane) for lane in LANES}
+        if not self.ended and not any(free[lane] and self._has_work(lane, now) for lane in LANES):
             return
         with database.transaction(self.db):
             for child in self.ended:
                 self._settle(child, now)
-            for lane in queue.LANES:
+            for lane in LANES:
                 for _ in range(free[lane] if self._has_work(lane, now) else 0):
                     if job := self._claim(lane, now) or self._claim_evergreen(lane, now):
                         claimed.append(job)

@@ -13,6 +13,7 @@ from typing import Any
 from supervisor import queue
 from supervisor.commands.words import seconds
 from supervisor.errors import Refused
+from supervisor.job import Job
 
 TOUCHED = "coalesce(finished_at, started_at, created_at)"  # as in the index job_touched
 NEXT_KIND = "select kind from job where state = ? and kind > ? order by kind limit 1"
@@ -78,7 +79,7 @@ def read(told: argparse.Namespace, *, now: float) -> Filter:
     )  # fmt: skip
 
 
-def newest(db: sqlite3.Connection, wanted: Filter, limit: int) -> list[queue.Job]:
+def newest(db: sqlite3.Connection, wanted: Filter, limit: int) -> list[Job]:
     """The jobs of a filter: those that run, then the newest work first."""
     sql, values = _and(["state = ?", "kind = ?"], [], wanted._others())
     found: list[tuple[bool, float, int]] = []

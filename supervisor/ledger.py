@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from supervisor import queue
+from supervisor import meta
 from supervisor.db import transaction
 
 CLASSES = {  # in words
@@ -136,7 +136,7 @@ def touch(db: sqlite3.Connection, now: Moment) -> None:
     """We are still here: the open span reaches until now."""
     with transaction(db):
         db.execute("update span set seen_at = max(?, seen_at) where closed = 0", (now.at,))
-        queue.set_meta(db, "pulse", json.dumps(vars(now)))
+        meta.write(db, "pulse", json.dumps(vars(now)))
 
 
 def step(db: sqlite3.Connection, *, now: float, to: float) -> None:
@@ -159,12 +159,12 @@ def recover(db: sqlite3.Connection, now: Moment) -> None:
                 _insert(db, Entry("off"), now.at - down_s - off_s, now.at - down_s)
                 db.execute("update span set closed = 1 where closed = 0")
             _insert(db, Entry("down"), now.at - down_s, now.at)
-        queue.set_meta(db, "pulse", json.dumps(vars(now)))
+        meta.write(db, "pulse", json.dumps(vars(now)))
 
 
 def _gone(db: sqlite3.Connection, seen_at: float, now: Moment) -> tuple[float, float]:
     """Seconds since the last supervisor was last seen: with the machine up, and with the machine off."""
-    told = queue.meta(db, "pulse")
+    told = meta.read(db, "pulse")
     pulse = Moment(**json.loads(told)) if told else None
     if pulse is not None and pulse.boot == now.boot:
         return max(0.0, now.up_s - pulse.up_s - (seen_at - pulse.at)), 0.0

@@ -14,10 +14,10 @@ from typing import Any
 
 import jobs.kind
 from jobs.contract import BadArgs
-from supervisor import queue, tags
+from supervisor import bulk, tags
 from supervisor.db import transaction
 from supervisor.errors import Refused
-from supervisor.queue import NewJob
+from supervisor.job import LANES, MAX_FAILURES, NewJob
 
 FIELDS: dict[str, type | tuple[type, ...]] = {
     "kind": str, "args": dict, "name": str, "priority": int, "lane": str, "after": list, "not_before": (int, float),
@@ -58,7 +58,7 @@ def read(lines: Iterable[str], called: str, home: Path, origin: Mapping[str, Any
 def add(db: sqlite3.Connection, found: Sequence[Line], *, now: float) -> Sequence[int]:
     """Queue them, all or none. Their ids; with a key that is taken, that of the job that has it."""
     with transaction(db):
-        ids = queue.add_many(db, (line.job for line in found), now=now)
+        ids = bulk.add_many(db, (line.job for line in found), now=now)
         for name in sorted({name for line in found for name in line.tags}):
             tags.change(db, [job_id for job_id, line in zip(ids, found, strict=True) if name in line.tags], [name])
     return ids
@@ -95,7 +95,7 @@ class _Reader:
         job = NewJob(
             kind=told["kind"], args=good.args, lane=get("lane") or good.lane, name=get("name"),
             priority=get("priority", 0), preemptible=good.preemptible, after=get("after", ()),
-            available_at=get("not_before", self.now), max_failures=get("max_failures", queue.MAX_FAILURES),
+            available_at=get("not_before", self.now), max_failures=get("max_failures", MAX_FAILURES),
             key=get("key"), needs_vram_mib=get("needs_vram_mib"), stall_s=get("stall_s"), origin=self.origin,
         )  # fmt: skip
         return Line(job, tuple(get("tags", ())))
@@ -109,8 +109,8 @@ class _Reader:
                 raise Refused(f"there is no field {name!r}: it takes {', '.join(FIELDS)}")
             if not isinstance(value, FIELDS[name]) or isinstance(value, bool) or value == math.inf:
                 raise Refused(f"{name} can't be {json.dumps(value)}")
-        if told.get("lane", "gpu") not in queue.LANES:
-            raise Refused(f"there is no lane {told['lane']!r}: take {' or '.join(queue.LANES)}")
+        if told.get("lane", "gpu") not in LANES:
+            raise Refused(f"there is no lane {told['lane']!r}: take {' or '.join(LANES)}")
         if told.get("max_failures", 1) < 1 or told.get("needs_vram_mib", 0) < 0 or not told.get("stall_s", 1) > 0:
             raise Refused("max_failures is at least 1, needs_vram_mib at least 0, stall_s more than 0")
         if wrong := [one for one in told.get("after", ()) if type(one) is not int]:

@@ -35,7 +35,7 @@ from supervisor import queue
 from supervisor.db import transaction
 from supervisor.errors import Refused
 from supervisor.home import Home
-from supervisor.queue import Job, NewJob
+from supervisor.job import MAX_FAILURES, Job, NewJob
 
 REFERENCE = re.compile(r"\{(\w[\w-]*)\.(\w+)\}")  # {job.arg}
 JOB_KEYS = {"name", "kind", "after", "args", "priority", "lane", "max_failures"}
@@ -133,7 +133,7 @@ def _plan_one(
     new = NewJob(
         kind=kind, args=jobs.kind.as_given(args), lane=entry.get("lane", jobs.kind.lane(kind)), name=name,
         priority=int(entry.get("priority", 0)), preemptible=jobs.kind.is_preemptible(kind, args),
-        after=[made[needed].id for needed in after], max_failures=int(entry.get("max_failures", queue.MAX_FAILURES)),
+        after=[made[needed].id for needed in after], max_failures=int(entry.get("max_failures", MAX_FAILURES)),
         key=key, available_at=0.0, origin=origin,
     )  # fmt: skip
     return _Planned(queue.add(db, new, now=now), digest, jobs.kind.as_given(plain), jobs.kind.as_given(args))

@@ -18,110 +18,23 @@ import json
 import math
 import random
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from supervisor import shared
+from supervisor import rows, shared
 from supervisor.db import transaction
 from supervisor.errors import Refused, StaleAttempt
+from supervisor.job import Job, NewJob
 
 STATES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
 OVER = ("succeeded", "failed", "cancelled")
 EDITABLE = ("queued", "paused", "failed", "cancelled")
-LANES = ("gpu", "cpu")
-MAX_FAILURES = 3
 MAX_LOSSES = 3  # attempts in a row that took the machine down: then the job is held
 MAX_OUTGROWTHS = 3  # times in a row that it outgrew its VRAM: then it never fits
 MAX_IDLE_RELEASES = 20  # exits with 75 in a row without any progress: then it goes in circles
 CAUSES = ("failed", "out of memory", "stalled", "killed", "bad args", "in circles")  # of a blamed end
 BACKOFF_S = 5.0
 MAX_BACKOFF_S = 900.0
-
-
-@dataclass(frozen=True)
-class Job:
-    """A row of the job table."""
-
-    id: int
-    key: str | None
-    kind: str
-    name: str
-    args: dict[str, Any]
-    lane: str
-    priority: int
-    preemptible: bool
-    state: str
-    wish: str | None
-    blockers: int
-    available_at: float
-    attempt: int
-    failures: int
-    max_failures: int
-    losses: int
-    idle_releases: int
-    done: float
-    total: float
-    unit: str
-    metrics: dict[str, Any]
-    best_done: float
-    eta_at: float | None
-    note: str | None
-    error: str | None
-    parent_id: int | None
-    created_at: float
-    started_at: float | None
-    finished_at: float | None
-    needs_vram_mib: int | None
-    peak_vram_mib: int | None
-    stall_s: float | None
-    cause: str
-    memo: str
-    evergreen_id: int | None
-    origin: dict[str, Any] = field(default_factory=dict)  # where and from which code it was added
-    env_id: int | None = None
-    origin_id: int | None = None
-    outgrowths: int = 0
-    ran_s: float = 0.0  # seconds of its attempts that are over
-
-    @classmethod
-    def from_row(cls, row: sqlite3.Row) -> "Job":
-        """The row alone: without what it shares with others (its environment, its origin)."""
-        values = {one.name: row[one.name] for one in fields(cls) if one.name != "origin"}
-        values |= {name: json.loads(row[name]) for name in ("args", "metrics")}
-        values["preemptible"] = bool(row["preemptible"])
-        return cls(**values)
-
-    @classmethod
-    def whole(cls, db: sqlite3.Connection, row: sqlite3.Row) -> "Job":
-        """The row, with what it shares with others."""
-        job = cls.from_row(row)
-        if job.env_id is not None:
-            job.args["env"] = shared.read(db, job.env_id)
-        if job.origin_id is not None:
-            job.origin.update(shared.read(db, job.origin_id))
-        return job
-
-
-@dataclass(frozen=True)
-class NewJob:
-    """What `add` needs to know."""
-
-    kind: str
-    args: Mapping[str, Any]
-    lane: str
-    name: str | None = None
-    priority: int = 0
-    preemptible: bool = True
-    after: Sequence[int] = ()
-    available_at: float = 0.0
-    max_failures: int = MAX_FAILURES
-    key: str | None = None
-    parent_id: int | None = None  # the running job that submitted it
-    needs_vram_mib: int | None = None
-    stall_s: float | None = None
-    evergreen_id: int | None = None  # the evergreen that made it
-    origin: Mapping[str, Any] = field(default_factory=dict)  # where and from which code it was added
 
 
 # ── into the queue ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -137,91 +50,11 @@ def add(db: sqlite3.Connection, new: NewJob, *, now: float) -> int:
             return known
         after = sorted(set(new.after))
         blockers = sum(get(db, needed).state != "succeeded" for needed in after)
-        job_id = db.execute(INSERT, _row(db, new, now, blockers, {})).lastrowid
+        job_id = db.execute(rows.INSERT, rows.row(db, new, now, blockers, {})).lastrowid
         assert job_id is not None
         db.executemany("insert into need values (?, ?)", [(job_id, needed) for needed in after])
         _log(db, job_id, 0, "added", at=now)
     return job_id
-
-
-def add_many(db: sqlite3.Connection, new: Iterable[NewJob], *, now: float) -> list[int]:
-    """The same for very many, all or none. Their ids, in their order."""
-    ids: list[int] = []
-    plain: list[tuple[Any, ...]] = []
-    known: dict[int, tuple[object, Any]] = {}
-    with transaction(db):
-        for job in new:
-            if job.key is None and not job.after and _lawful(job):
-                plain.append(_row(db, job, now, 0, known))
-            else:  # it asks what is there already: what stands before it must be. Or the database says what is wrong
-                ids += _insert(db, plain, now)
-                plain = []
-                ids.append(add(db, job, now=now))
-        ids += _insert(db, plain, now)
-    return ids
-
-
-COLUMNS = (
-    "key", "kind", "name", "args", "lane", "priority", "preemptible", "blockers", "available_at", "max_failures",
-    "parent_id", "created_at", "needs_vram_mib", "stall_s", "evergreen_id", "env_id", "origin_id",
-)  # fmt: skip
-INSERT = f"insert into job ({', '.join(COLUMNS)}) values ({', '.join('?' * len(COLUMNS))})"
-
-
-def _lawful(new: NewJob) -> bool:
-    """Whether it keeps the laws of a new row in schema.sql."""
-    return (
-        new.lane in LANES and new.max_failures >= 1 and new.parent_id is None
-        and (new.needs_vram_mib is None or new.needs_vram_mib >= 0) and (new.stall_s is None or new.stall_s > 0)
-    )  # fmt: skip
-
-
-def _row(
-    db: sqlite3.Connection, new: NewJob, now: float, blockers: int, known: dict[int, tuple[object, Any]]
-) -> tuple[Any, ...]:
-    """A new job as COLUMNS. known: what many of them hold in common and is made already."""
-    env = new.args.get("env")
-    return (
-        new.key, new.kind, new.name or new.kind, _once(known, new.args, _fold), new.lane, new.priority,
-        new.preemptible, blockers, new.available_at, new.max_failures, new.parent_id, now, new.needs_vram_mib,
-        new.stall_s, new.evergreen_id, _once(known, env, lambda env: _share(db, env)),
-        _once(known, new.origin, lambda origin: _share(db, origin)),
-    )  # fmt: skip
-
-
-def _once(known: dict[int, tuple[object, Any]], of: Any, make: Callable[[Any], Any]) -> Any:
-    """What `make` gives, once for each object, which is kept: its id() must not become another's."""
-    if id(of) not in known:
-        known[id(of)] = (of, make(of))
-    return known[id(of)][1]
-
-
-def _fold(args: Mapping[str, Any]) -> str:
-    """Args as the table keeps them: without the environment, which many jobs have in common."""
-    return json.dumps({key: value for key, value in args.items() if key != "env" or not _is_shared(value)})
-
-
-def _is_shared(value: object) -> bool:
-    return isinstance(value, dict) and bool(value)
-
-
-def _share(db: sqlite3.Connection, value: Any) -> int | None:
-    return shared.keep(db, value) if _is_shared(value) else None
-
-
-def _insert(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]], now: float) -> Sequence[int]:
-    """Rows of COLUMNS, inside a transaction: nobody else takes an id between two of them."""
-    found = db.execute("select seq from sqlite_sequence where name = 'job'").fetchone()
-    last = found["seq"] if found else 0
-    db.execute("pragma ignore_check_constraints = on")  # _lawful has looked: twice would be 5 of 20 µs a job
-    try:
-        db.executemany(INSERT, rows)
-    finally:
-        db.execute("pragma ignore_check_constraints = off")
-    db.execute(
-        "insert into event (job_id, attempt, at, what) select id, 0, ?, 'added' from job where id > ?", (now, last)
-    )
-    return range(last + 1, last + 1 + len(rows))
 
 
 def claim(db: sqlite3.Connection, lane: str, *, now: float) -> Job | None:
@@ -480,8 +313,8 @@ def set_args(db: sqlite3.Connection, job_id: int, args: Mapping[str, Any], *, no
         if job.state in ("running", "succeeded"):
             raise Refused(f"job {job_id} is {job.state}: pause it first" if job.state == "running" else
                           f"job {job_id} has succeeded: add a new one instead")  # fmt: skip
-        env_id = _share(db, args.get("env"))
-        db.execute("update job set args = ?, env_id = ? where id = ?", (_fold(args), env_id, job_id))
+        env_id = rows.share(db, args.get("env"))
+        db.execute("update job set args = ?, env_id = ? where id = ?", (rows.fold(args), env_id, job_id))
         if job.env_id is not None and job.env_id != env_id:
             shared.forget(db, [job.env_id])
         _log(db, job_id, job.attempt, "edited", at=now)
@@ -549,16 +382,6 @@ def is_paused(db: sqlite3.Connection) -> bool:
 def set_paused(db: sqlite3.Connection, paused: bool) -> None:
     with transaction(db):
         db.execute("insert or replace into meta values ('paused', ?)", ("1" if paused else "0",))
-
-
-def meta(db: sqlite3.Connection, key: str) -> str | None:
-    row = db.execute("select value from meta where key = ?", (key,)).fetchone()
-    return row["value"] if row else None
-
-
-def set_meta(db: sqlite3.Connection, key: str, value: str) -> None:
-    with transaction(db):
-        db.execute("insert or replace into meta values (?, ?)", (key, value))
 
 
 def ids_of_keys(db: sqlite3.Connection, keys: Iterable[str]) -> list[int]:

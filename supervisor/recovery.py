@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from supervisor import notify, queue, standing
+from supervisor import meta, notify, queue, standing
 from supervisor.children import tree, verdict
 from supervisor.db import transaction
 from supervisor.home import Home
+from supervisor.job import Job
 from supervisor.notify import say
-from supervisor.queue import Job
 from supervisor.settings import Settings
 
 LOOK_EVERY_S = 0.05
@@ -34,15 +34,15 @@ def recover(
     if not wait_for_strays(home, home_id, options, cgroups, draining):
         return  # we were told to leave first: the jobs stay `running`, and the next supervisor looks again
     boot_id = _boot_id()
-    rebooted = queue.meta(db, "boot_id") not in (None, boot_id)
+    rebooted = meta.read(db, "boot_id") not in (None, boot_id)
     now = time.time()
     with transaction(db):
         for job in queue.running(db):
             standing.charge_lost(db, job)
             state = take_back(db, home, job, rebooted, now)
             say(f"job {job.id} was running when the supervisor went: {state}")
-        queue.set_meta(db, "boot_id", boot_id)
-        queue.set_meta(db, "lane_closed", "")
+        meta.write(db, "boot_id", boot_id)
+        meta.write(db, "lane_closed", "")
 
 
 def take_back(db: sqlite3.Connection, home: Home, job: Job, rebooted: bool, now: float) -> str:

@@ -17,7 +17,7 @@ import jobs.kind
 from supervisor import cron, queue
 from supervisor.db import transaction
 from supervisor.errors import Refused
-from supervisor.queue import Job, NewJob
+from supervisor.job import Job, NewJob
 
 EVERGREEN_PRIORITY = -1000  # so that whatever is added interrupts it
 EVERY_S = 1.0  # the least between two jobs of one evergreen: those of one that ends at once must not fill the queue

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import pytest
 
 from supervisor import db as database
-from supervisor import jobctl, queue, recovery
+from supervisor import jobctl, meta, queue, recovery
 from supervisor.children import tree
 from supervisor.home import Home
-from supervisor.queue import Job
+from supervisor.job import Job
 
 CHECKOUT = Path(__file__).parents[1]
 DEADLINE_S = 60.0  # for facts that come within a second on an idle machine
@@ -45,7 +45,7 @@ class Tower:
         self.jobd: subprocess.Popen[bytes] | None = None
         database.create(self.home.queue_db)
         self.db = self.home.connect()
-        self.home_id = queue.meta(self.db, "home_id") or ""
+        self.home_id = meta.read(self.db, "home_id") or ""
         self.set()
 
     def set(self, **settings: Any) -> None:

@@ -10,7 +10,7 @@ import selectors
 import sqlite3
 import time
 
-from supervisor import queue
+from supervisor import meta
 from supervisor.card import gpu
 from supervisor.card.gpu import Gpu
 from supervisor.db import transaction
@@ -134,7 +134,7 @@ class Card:
             return
         told = {**dataclasses.asdict(self.now), "xids": self._xids, "at": now} if self.now else {}
         with transaction(db):
-            queue.set_meta(db, "gpu", json.dumps(told) if told else "")
+            meta.write(db, "gpu", json.dumps(told) if told else "")
             if self._used_s[1]:
                 gpu.note_use(db, *self._used_s, now=now)
             for xid in self._untold_xids:

@@ -16,7 +16,7 @@ import signal
 import sqlite3
 import time
 
-from supervisor import queue
+from supervisor import meta, queue
 from supervisor.card import vram
 from supervisor.card.card import Card
 from supervisor.card.gpu import Gpu
@@ -26,8 +26,8 @@ from supervisor.children import tree
 from supervisor.children.child import Child, LaneHeld, Phase, take_lock
 from supervisor.db import transaction
 from supervisor.home import Home
+from supervisor.job import Job
 from supervisor.notify import say
-from supervisor.queue import Job
 from supervisor.settings import Settings
 
 BUSY_EVERY_S = 1.0  # a look at the card while a job runs or waits for memory
@@ -185,9 +185,9 @@ class Lane:
 
     def expect_back(self, db: sqlite3.Connection) -> None:
         """At the start: what an earlier supervisor's job held is back before anybody gets the card."""
-        self._boot_id = queue.meta(db, "boot_id") or ""
-        boot_id, _, used = (queue.meta(db, "vram_before") or "").partition(" ")
-        best, _, name = (queue.meta(db, "vram_best") or "").partition(" ")
+        self._boot_id = meta.read(db, "boot_id") or ""
+        boot_id, _, used = (meta.read(db, "vram_before") or "").partition(" ")
+        best, _, name = (meta.read(db, "vram_best") or "").partition(" ")
         if (card := self.card.now) is not None:
             self._best_mib = int(best) if name == card.name and best.isdigit() else card.free_mib
             known = boot_id == self._boot_id and used.isdigit()
@@ -265,13 +265,13 @@ class Lane:
         if self.closed != self._said[0]:
             say(f"ALARM: the GPU lane is closed: {self.closed}" if self.closed else "the GPU lane is open again")
         with transaction(db):
-            queue.set_meta(db, "lane_closed", self.closed or "")
-            queue.set_meta(db, "device", self.card.device)
-            queue.set_meta(db, "lane_waits", news[2])
-            queue.set_meta(db, "vram_short", news[3])
-            queue.set_meta(db, "vram_before", news[4])
+            meta.write(db, "lane_closed", self.closed or "")
+            meta.write(db, "device", self.card.device)
+            meta.write(db, "lane_waits", news[2])
+            meta.write(db, "vram_short", news[3])
+            meta.write(db, "vram_before", news[4])
             if best:
-                queue.set_meta(db, "vram_best", best)
+                meta.write(db, "vram_best", best)
         self._said = news
 
     def _wait_words(self) -> str:

@@ -19,7 +19,7 @@ from jobs.contract import BadArgs
 from supervisor.card import gpu
 from supervisor.db import transaction
 from supervisor.errors import Refused
-from supervisor.queue import Job
+from supervisor.job import Job
 
 GROWTH = 1.1  # of what its user said: beyond it a job has outgrown its memory
 SAME_FREE = 1.1  # a fit found with so much less memory free holds for this much, too

@@ -25,7 +25,7 @@ from jobs.contract import EXIT_UNFINISHED, MARK, REPORT_FD, Ticket
 from supervisor import notify
 from supervisor.children import held, stall, tree
 from supervisor.home import Home
-from supervisor.queue import Job
+from supervisor.job import Job
 
 READ_BYTES = 1 << 16
 LONGEST_REPORT_BYTES = 1 << 20  # a line without an end must not eat the supervisor's memory

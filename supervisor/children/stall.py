@@ -6,7 +6,7 @@ gave a time, nor is one before its pace is known, or after it has said that all 
 
 from dataclasses import dataclass
 
-from supervisor.queue import Job
+from supervisor.job import Job
 
 LEAST_S = 600.0  # the least patience when it is learned: a checkpoint, an evaluation may hold up a quick loop
 TIMES_THE_SLOWEST = 20.0  # gap between two reports of progress seen so far

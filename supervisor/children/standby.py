@@ -13,7 +13,7 @@ from jobs.contract import BadArgs
 from supervisor import queue, standing
 from supervisor.card.lane import Lane
 from supervisor.children.child import Child, Phase
-from supervisor.queue import Job
+from supervisor.job import Job
 from supervisor.settings import Settings
 
 MEMINFO = "/proc/meminfo"

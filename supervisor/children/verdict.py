@@ -14,7 +14,7 @@ from supervisor import queue
 from supervisor.card import vram
 from supervisor.children.child import Child
 from supervisor.errors import Refused, StaleAttempt
-from supervisor.queue import Job, NewJob
+from supervisor.job import Job, NewJob
 
 TAIL_BYTES = 1 << 14  # of a log, for the error of a job that failed
 LAST_LINES = 20  # of it, for `show`

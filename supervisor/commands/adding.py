@@ -13,6 +13,7 @@ from supervisor import home as homes
 from supervisor.commands.words import Register, id_list, positive, seconds, settings, show_json
 from supervisor.errors import Refused
 from supervisor.home import Home
+from supervisor.job import MAX_FAILURES, NewJob
 
 
 def add(told: argparse.Namespace) -> None:
@@ -30,10 +31,10 @@ def add(told: argparse.Namespace) -> None:
     args = jobs.kind.parse(told.kind, given, cwd=Path.cwd())
     jobs.kind.check(told.kind, args, home.path)
     now = time.time()
-    new = queue.NewJob(
+    new = NewJob(
         kind=told.kind, args=jobs.kind.as_given(args), lane=told.lane or jobs.kind.lane(told.kind), name=told.name,
         priority=told.priority, preemptible=jobs.kind.is_preemptible(told.kind, args), after=told.after,
-        available_at=_when(told, now), max_failures=told.max_failures or queue.MAX_FAILURES,
+        available_at=_when(told, now), max_failures=told.max_failures or MAX_FAILURES,
         stall_s=_stall_s(told), needs_vram_mib=told.vram,
         origin=origin.of_add(told.said, told.kind, jobs.kind.as_given(args)),
     )  # fmt: skip

@@ -5,6 +5,7 @@ import sqlite3
 import time
 
 from supervisor import home as homes
+from supervisor import meta
 from supervisor.commands.words import Register, show_json
 from supervisor.errors import Refused
 
@@ -40,7 +41,7 @@ def _facts(home: homes.Home) -> dict[str, object]:
     queued = db.execute(
         "select count(*) from (select 1 from job where state = 'queued' limit ?)", (MOST_COUNTED,)
     ).fetchone()[0]
-    wrong = "disk low" if queue.meta(db, "disk_low") else "GPU lane closed" if queue.meta(db, "lane_closed") else None
+    wrong = "disk low" if meta.read(db, "disk_low") else "GPU lane closed" if meta.read(db, "lane_closed") else None
     return {
         "running": None if job is None else view.cut(view.safe(job.name), NAME_COLUMNS),
         "share": job.done / job.total if job and job.total else None,

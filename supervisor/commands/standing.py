@@ -11,6 +11,7 @@ from supervisor import home as homes
 from supervisor.commands.adding import given_args
 from supervisor.commands.words import Act, Register, everywhere, positive, settings, show_json
 from supervisor.errors import Refused
+from supervisor.job import MAX_FAILURES
 
 if TYPE_CHECKING:
     from supervisor.standing import Standing
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def add(told: argparse.Namespace) -> None:
     """A new template. Its args are looked at now, as for `jobctl add`."""
     import jobs.kind
-    from supervisor import cron, queue, standing
+    from supervisor import cron, standing
 
     home = homes.find(told.home)
     args = jobs.kind.parse(told.kind, given_args(told), cwd=Path.cwd())
@@ -32,7 +33,7 @@ def add(told: argparse.Namespace) -> None:
         what=told.command, name=told.name, kind=told.kind, args=jobs.kind.as_given(args),
         lane=jobs.kind.lane(told.kind), priority=priority if told.priority is None else told.priority,
         preemptible=evergreen or jobs.kind.is_preemptible(told.kind, args),
-        max_failures=told.max_failures or queue.MAX_FAILURES, weight=getattr(told, "weight", None) or 1.0,
+        max_failures=told.max_failures or MAX_FAILURES, weight=getattr(told, "weight", None) or 1.0,
         cron=getattr(told, "cron", None), timezone=None if evergreen else told.timezone or cron.local_zone(),
     )  # fmt: skip
     db = home.connect()

@@ -19,7 +19,7 @@ from contextlib import closing
 from pathlib import Path
 
 from supervisor import db as database
-from supervisor import queue
+from supervisor import meta, queue
 from supervisor.db import transaction
 from supervisor.errors import Refused
 from supervisor.home import Home
@@ -43,7 +43,7 @@ def mend(home: Home) -> None:
         made = restore(home, why)
     swap(home, made)
     with closing(home.connect()) as db:
-        say(f"ALARM: {queue.meta(db, 'restored')}")
+        say(f"ALARM: {meta.read(db, 'restored')}")
 
 
 def damage(path: Path) -> str | None:
@@ -77,7 +77,7 @@ def restore(home: Home, why: str) -> Path:
     with closing(database.connect(beside)) as db:
         with transaction(db):
             text = f"queue.db was damaged ({why}): it lies whole in queue.db.damaged-{stamp}. {account(db, home, at)}"
-            queue.set_meta(db, "restored", text)
+            meta.write(db, "restored", text)
             notices.add(db, "queue", text, now=now)
             leave_room(db, home)
         db.execute("pragma journal_mode = delete")

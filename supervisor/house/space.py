@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
-from supervisor import queue, settings
+from supervisor import meta, settings
 from supervisor.errors import Refused
 from supervisor.home import Home
 from supervisor.house import logs
@@ -55,7 +55,7 @@ class Space:
             say(f"ALARM: {self.low}")
         elif self._told:
             say("there is room on the disk again: jobs go on")
-        queue.set_meta(db, "disk_low", self.low)
+        meta.write(db, "disk_low", self.low)
         self._told = self.low
 
 

@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from supervisor import ledger, queue
+from supervisor import ledger, meta, queue
 from supervisor.home import Home
 from supervisor.house.space import free_mib
+from supervisor.job import LANES
 
 DEADLINE_S = 0.25
 STEPS = 1000  # of SQLite's machine, between two looks at the clock
@@ -38,7 +39,7 @@ def jobs(db: sqlite3.Connection, home: Home) -> Iterator[Sample]:
 
 def depth(db: sqlite3.Connection, home: Home) -> Iterator[Sample]:
     """What waits for nothing but its turn, or its time."""
-    for lane in queue.LANES:
+    for lane in LANES:
         row = db.execute(
             "select count(*) as n from job where state = 'queued' and blockers = 0 and lane = ?", (lane,)
         ).fetchone()
@@ -69,7 +70,7 @@ def lane_seconds(db: sqlite3.Connection, home: Home) -> Iterator[Sample]:
 
 
 def lane_open(db: sqlite3.Connection, home: Home) -> Iterator[Sample]:
-    yield {}, not queue.meta(db, "lane_closed")
+    yield {}, not meta.read(db, "lane_closed")
 
 
 def disk_free(db: sqlite3.Connection, home: Home) -> Iterator[Sample]:
@@ -129,5 +130,5 @@ def _labels(labels: Mapping[str, object]) -> str:
 
 def health(db: sqlite3.Connection) -> tuple[bool, str]:
     """Whether jobs can run, and a JSON object that says why not."""
-    wrong = {name: why for name in ("lane_closed", "disk_low") if (why := queue.meta(db, name))}
+    wrong = {name: why for name in ("lane_closed", "disk_low") if (why := meta.read(db, name))}
     return not wrong, json.dumps({"ok": not wrong, "paused": queue.is_paused(db)} | wrong) + "\n"

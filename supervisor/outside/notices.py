@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jobs.contract import MARK
-from supervisor import ledger, queue
+from supervisor import ledger, meta, queue
 from supervisor.db import transaction
 from supervisor.home import Home
 from supervisor.notify import say
@@ -88,7 +88,7 @@ class Outbox:
 
     def _notice(self, now: float) -> None:
         for what, (key, began, over) in ALARMS.items():
-            notice_alarm(self._db, what, queue.meta(self._db, key) or "", began, over, now=now)
+            notice_alarm(self._db, what, meta.read(self._db, key) or "", began, over, now=now)
         notice_empty(self._db, self.options.notify.empty_after_min * 60, now=now)
         notice_week(self._db, now=now)
 
@@ -230,11 +230,11 @@ def add(db: sqlite3.Connection, what: str, text: str, *, now: float) -> None:
 def notice_alarm(db: sqlite3.Connection, what: str, why: str, began: str, over: str, *, now: float) -> None:
     """Something is wrong with the house, or is right again. Told once each, also when jobd dies in between."""
     key = f"told_{what}"
-    if bool(queue.meta(db, key)) == bool(why):
+    if bool(meta.read(db, key)) == bool(why):
         return
     with transaction(db):
         add(db, what, began.format(why) if why else over, now=now)
-        queue.set_meta(db, key, why)
+        meta.write(db, key, why)
 
 
 def notice_empty(db: sqlite3.Connection, after_s: float, *, now: float) -> None:
@@ -242,25 +242,25 @@ def notice_empty(db: sqlite3.Connection, after_s: float, *, now: float) -> None:
     span = db.execute("select id, class, began_at from span where closed = 0").fetchone()
     if span is None or span["class"] != "empty" or now - span["began_at"] < after_s:
         return
-    if queue.meta(db, "told_empty") == str(span["id"]):
+    if meta.read(db, "told_empty") == str(span["id"]):
         return
     with transaction(db):
         add(
             db, "empty", f"nothing to do for the GPU since {view.moment(span['began_at'])}: the queue is empty", now=now
         )
-        queue.set_meta(db, "told_empty", str(span["id"]))
+        meta.write(db, "told_empty", str(span["id"]))
 
 
 def notice_week(db: sqlite3.Connection, *, now: float) -> None:
     """Each Monday: where the GPU lane's week went. A machine that was off then tells it when it is back, once."""
-    due = queue.meta(db, "weekly_at")
+    due = meta.read(db, "weekly_at")
     if due is not None and now < float(due):
         return
     with transaction(db):
         shares = ledger.shares(db, since=now - WEEK_S, until=now) if due is not None else []
         if shares:
             add(db, "weekly", f"the last 7 days of the GPU lane: {ledger.summary(shares)}", now=now)
-        queue.set_meta(db, "weekly_at", str(next_monday(now)))
+        meta.write(db, "weekly_at", str(next_monday(now)))
 
 
 def next_monday(now: float) -> float:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from supervisor import queue
+from supervisor.job import Job
 
 LOOK_AHEAD = 300  # jobs of a lane; then it is too far off to be worth a number
 LIKE = 9  # the newest successes of its like that are asked
@@ -136,7 +137,7 @@ def typical_s(db: sqlite3.Connection, kind: str, name: str, args: str) -> float 
     return float(known[len(known) // 2]) if known else None  # the statistics module takes 10 ms to come in
 
 
-def _end(db: sqlite3.Connection, job: queue.Job, now: float) -> float | None:
+def _end(db: sqlite3.Connection, job: Job, now: float) -> float | None:
     """When a running job ends: as it says itself, else as its like did."""
     if job.eta_at is not None:
         return max(job.eta_at, now)

@@ -4,7 +4,7 @@ import json
 import time
 from typing import Any
 
-from supervisor import ledger, queue
+from supervisor import ledger, meta, queue
 from supervisor.card import gpu
 from supervisor.home import Home
 from supervisor.screen import view
@@ -19,10 +19,10 @@ def status(home: Home, *, as_json: bool) -> None:
     went = ledger.shares(db, since=now - DAY_S, until=now)
     card = gpu.last_seen(db)
     facts = {
-        "home": str(home.path), "jobd": view.serving(home), "device": queue.meta(db, "device"),
-        "paused": queue.is_paused(db), "lane_closed": queue.meta(db, "lane_closed") or None,
-        "disk_low": queue.meta(db, "disk_low") or None,
-        "card": card or None, "lane_waits": queue.meta(db, "lane_waits") or None,
+        "home": str(home.path), "jobd": view.serving(home), "device": meta.read(db, "device"),
+        "paused": queue.is_paused(db), "lane_closed": meta.read(db, "lane_closed") or None,
+        "disk_low": meta.read(db, "disk_low") or None,
+        "card": card or None, "lane_waits": meta.read(db, "lane_waits") or None,
         "jobs": counts, "running": running, "last_day_s": [vars(share) for share in went],
     }  # fmt: skip
     if as_json:

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from supervisor import queue
+from supervisor import meta, queue
 from supervisor.home import Home
-from supervisor.queue import Job
+from supervisor.job import Job
 from supervisor.screen.forecast import Expected
 
 BAR = "█"
@@ -109,16 +109,16 @@ def waiting_for(db: sqlite3.Connection, job: Job, home: Home, *, now: float, bef
     if job.available_at > now:
         what = f"another try after failure {job.failures}" if job.failures else "its time"
         return f"{what}, in {duration(job.available_at - now)}"
-    if low := queue.meta(db, "disk_low"):
+    if low := meta.read(db, "disk_low"):
         return f"room on the disk: {low}"
-    if job.lane == "gpu" and (closed := queue.meta(db, "lane_closed")):
+    if job.lane == "gpu" and (closed := meta.read(db, "lane_closed")):
         return f"the GPU lane, closed: {closed}"
     if job.lane == "gpu" and (short := _short_of_vram(db, job)):
         return short
     if job.evergreen_id is not None:
         return "its turn, when nothing else is due on the gpu lane"
     row = db.execute("select id from job where state = 'running' and lane = ? limit 1", (job.lane,)).fetchone()
-    if row is None and job.lane == "gpu" and (reason := queue.meta(db, "lane_waits")):
+    if row is None and job.lane == "gpu" and (reason := meta.read(db, "lane_waits")):
         return reason
     first = f", {before} more before it" if before else ""
     return f"the {job.lane} lane, held by job {row['id']}{first}" if row else f"its turn{first}"
@@ -132,7 +132,7 @@ def _evergreen(db: sqlite3.Connection, job: Job) -> str | None:
 
 def _short_of_vram(db: sqlite3.Connection, job: Job) -> str | None:
     """What it needs of the card while strangers hold it; None when that is not what it waits for."""
-    short: dict[str, str] = json.loads(queue.meta(db, "vram_short") or "{}")
+    short: dict[str, str] = json.loads(meta.read(db, "vram_short") or "{}")
     return short.get(str(job.id))
 
 

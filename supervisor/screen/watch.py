@@ -17,7 +17,7 @@ from supervisor.children import tree
 from supervisor.db import transaction
 from supervisor.home import Home
 from supervisor.house import space
-from supervisor.queue import Job
+from supervisor.job import Job
 from supervisor.screen import finale, view
 
 LOOK_EVERY_S = 0.5

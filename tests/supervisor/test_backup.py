@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from supervisor import db as database
-from supervisor import queue
+from supervisor import meta, queue
 from supervisor.errors import Refused
 from supervisor.home import Home
 from supervisor.house import backup, damage
-from supervisor.queue import NewJob
+from supervisor.job import NewJob
 
 NOW = 1_800_000_000.0
 HOUR_S, DAY_S = 3600.0, 86400.0
@@ -193,7 +193,7 @@ def test_no_number_of_the_lost_hours_is_given_again(db, home):
         assert queue.add(new, NewJob("sleep", {}, "gpu"), now=NOW) == lost[1] + 1
         queue.release(new, 1, queue.get(new, 1).attempt, "restored", now=NOW)
         assert queue.claim(new, "gpu", now=NOW).attempt > 1 + damage.LOST_ATTEMPTS
-        said = queue.meta(new, "restored")
+        said = meta.read(new, "restored")
     assert f"left their folder in runs/ (job {lost[1]})" in said
     assert "jobs that worked on (job 1) go on" in said
 

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tower import until
 
-from supervisor import daemon, queue
+from supervisor import daemon, meta, queue
 from supervisor import db as database
 from supervisor.children import standby, verdict
 from supervisor.children.child import Child, Phase
 from supervisor.daemon import ON, Daemon, Event
 from supervisor.home import Home
-from supervisor.queue import NewJob
+from supervisor.job import NewJob
 from supervisor.settings import Settings
 
 
@@ -146,11 +146,11 @@ def test_a_lane_closed_by_one_child_is_not_opened_by_the_end_of_another(jobd, ca
     jobd.end(other)
     assert "can't be killed" in jobd.lane.closed
     jobd._write_down()
-    assert "can't be killed" in queue.meta(jobd.db, "lane_closed")
+    assert "can't be killed" in meta.read(jobd.db, "lane_closed")
     stuck.status = -9
     jobd.end(stuck)
     jobd._write_down()
-    assert (jobd.lane.closed, queue.meta(jobd.db, "lane_closed")) == (None, "")
+    assert (jobd.lane.closed, meta.read(jobd.db, "lane_closed")) == (None, "")
     assert "ALARM" in capfd.readouterr().err
 
 
@@ -264,10 +264,10 @@ def test_no_durable_commit_brings_the_log_into_the_database(jobd):
     assert long >= database.LOG_PAGES * 4096
     before = jobd.home.queue_db.stat().st_mtime_ns
     for n in range(30):
-        queue.set_meta(jobd.db, "n", str(n))
+        meta.write(jobd.db, "n", str(n))
     assert (log.stat().st_size, jobd.home.queue_db.stat().st_mtime_ns) == (long, before)
     for n in range(2 * database.LOG_PAGES):
-        queue.set_meta(jobd.soft_db, "n", str(n))
+        meta.write(jobd.soft_db, "n", str(n))
     assert log.stat().st_size < 2 * long
     assert jobd.home.queue_db.stat().st_mtime_ns > before
     assert jobd.db.execute("select count(*) from sqlite_master where name = 'ballast'").fetchone()[0] == 0

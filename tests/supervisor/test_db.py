@@ -11,6 +11,7 @@ import pytest
 
 from supervisor import db as database
 from supervisor import queue
+from supervisor.job import Job
 
 OLD = sorted((Path(__file__).parent / "old").glob("queue-v*.db"))
 
@@ -58,7 +59,7 @@ def test_what_an_older_version_knew_of_its_jobs_is_kept(old, tmp_path):
         for name, rows in known.items():
             width = len(rows[0]) if rows else 0
             assert [tuple(row)[:width] for row in db.execute(f"select * from {name}")] == rows, name
-        jobs = [queue.Job.from_row(row) for row in db.execute("select * from job")]
+        jobs = [Job.from_row(row) for row in db.execute("select * from job")]
         assert {job.state for job in jobs} == set(queue.STATES)
         waiting = next(job for job in jobs if job.name == "backing off")
         assert queue.claim(db, "gpu", now=waiting.available_at + 1) is not None

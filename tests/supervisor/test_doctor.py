@@ -21,6 +21,7 @@ from supervisor.checks import graphics, house, machine, place, telling
 from supervisor.checks.finding import Finding, asked
 from supervisor.home import Home
 from supervisor.house import logs
+from supervisor.job import NewJob
 
 PYTHON = [sys.executable, "-P", "-m"]
 
@@ -169,7 +170,7 @@ def test_the_nearest_mount_says_what_a_path_lies_on() -> None:
 def test_a_clock_behind_what_was_already_done_is_bad(home: Home) -> None:
     assert machine.clock(home).mark == "ok"
     with closing(home.connect()) as db:
-        queue.add(db, queue.NewJob(kind="sleep", args={}, lane="gpu"), now=time.time() + 7200)
+        queue.add(db, NewJob(kind="sleep", args={}, lane="gpu"), now=time.time() + 7200)
     found = machine.clock(home)
     assert found.mark == "bad"
     assert "2h00m before something already done" in found.finding

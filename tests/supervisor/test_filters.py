@@ -9,7 +9,7 @@ import pytest
 
 from supervisor import bulk, filters, queue, tags
 from supervisor.filters import Filter
-from supervisor.queue import NewJob
+from supervisor.job import NewJob
 
 NOW = 1_000_000.0
 MARKS = {"failures": 1, "losses": 1, "idle_releases": 3, "outgrowths": 2, "note": "'n'", "error": "'e'", "cause": "'c'"}

@@ -5,9 +5,9 @@ import sqlite3
 
 import pytest
 
-from supervisor import queue
+from supervisor import bulk, queue
 from supervisor.home import Home
-from supervisor.queue import NewJob
+from supervisor.job import NewJob
 from supervisor.screen import forecast, view
 from supervisor.screen.forecast import Expected
 
@@ -120,7 +120,7 @@ def test_the_cpu_lane_runs_as_many_side_by_side_as_it_has_room_for(db):
 
 def test_far_behind_nothing_is_said(db):
     took(db, 1)
-    queue.add_many(db, [NewJob("sleep", {}, "gpu", name="nap")] * (forecast.LOOK_AHEAD + 5), now=NOW)
+    bulk.add_many(db, [NewJob("sleep", {}, "gpu", name="nap")] * (forecast.LOOK_AHEAD + 5), now=NOW)
     found = expect(db)
     assert len(found) == forecast.LOOK_AHEAD
     assert max(one.before for one in found.values()) == forecast.LOOK_AHEAD - 1

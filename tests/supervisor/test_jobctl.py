@@ -10,6 +10,7 @@ import pytest
 from tower import Tower
 
 from supervisor import jobctl, queue
+from supervisor.job import NewJob
 
 FIELDS = {
     "id", "kind", "name", "args", "priority", "lane", "state", "waiting_for", "attempt", "failures", "max_failures",
@@ -220,7 +221,7 @@ def test_show_hides_what_sounds_secret(tower, monkeypatch):
 def test_what_is_no_text_in_an_environment_can_be_shown(tower):
     raw = {b"ODD": b"caf\xe9"}
     env = dict(os.environ) | {os.fsdecode(key): os.fsdecode(value) for key, value in raw.items()}
-    job = queue.add(tower.db, queue.NewJob("command", {"argv": ["true"], "cwd": "/", "env": env}, "gpu"), now=1.0)
+    job = queue.add(tower.db, NewJob("command", {"argv": ["true"], "cwd": "/", "env": env}, "gpu"), now=1.0)
     shown = tower.ctl("show", job, "--json")
     shown.encode()  # a terminal takes it
     json.loads(shown)

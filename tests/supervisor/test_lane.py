@@ -9,13 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from supervisor import queue, standing
+from supervisor import meta, queue, standing
 from supervisor.card import card, gpu, vram
 from supervisor.card.gpu import Gpu
 from supervisor.card.lane import Lane
 from supervisor.children.child import Phase
 from supervisor.home import Home
-from supervisor.queue import NewJob
+from supervisor.job import NewJob
 from supervisor.settings import Settings
 from supervisor.standing import Standing
 
@@ -97,10 +97,10 @@ def test_a_card_that_cannot_be_used_closes_the_lane_and_no_job_goes_to_the_cpu_i
     assert made.waits == ("lost", made.closed)
     assert made.excuse == "the card was lost", "who fails now is not to blame"
     made.write_down(db)
-    assert queue.meta(db, "lane_closed") == made.closed
+    assert meta.read(db, "lane_closed") == made.closed
     made.card.take(CARD)
     made.write_down(db)
-    assert (queue.meta(db, "lane_closed"), queue.meta(db, "device")) == ("", "cuda:0")
+    assert (meta.read(db, "lane_closed"), meta.read(db, "device")) == ("", "cuda:0")
     assert (made.is_free(), made.waits, made.excuse) == (True, None, None)
     assert capfd.readouterr().err.count("ALARM") == 1
 
@@ -244,12 +244,12 @@ def test_past_the_deadline_with_nobody_of_ours_left_the_lane_goes_on_and_names_w
 
 
 def test_a_supervisor_that_finds_its_job_dead_waits_for_that_memory_too(made, db, clock):
-    queue.set_meta(db, "boot_id", "boot")
+    meta.write(db, "boot_id", "boot")
     made._boot_id = "boot"
     see(made, clock, used(576))
     made.give(a_child(db))
     made.write_down(db)
-    assert queue.meta(db, "vram_before") == "boot 576"
+    assert meta.read(db, "vram_before") == "boot 576"
     again = Lane(Home(made.lock.parent.parent), "home", Settings(), selectors.DefaultSelector())
     again.card._probe = Answers()
     see(again, clock, used(7000))
@@ -275,8 +275,8 @@ def test_the_most_that_was_ever_free_is_remembered(made, db, clock):
 
 
 def test_after_a_reboot_what_was_used_before_says_nothing(made, db, clock):
-    queue.set_meta(db, "vram_before", "an older boot 576")
-    queue.set_meta(db, "boot_id", "boot")
+    meta.write(db, "vram_before", "an older boot 576")
+    meta.write(db, "boot_id", "boot")
     see(made, clock, used(2000))
     made.expect_back(db)
     assert see(made, clock, used(2000), 0.1)
@@ -294,7 +294,7 @@ def test_the_first_that_fits_goes_and_what_it_overtook_takes_the_card_back(made,
     assert first is not None
     assert first.id == small
     made.write_down(db)
-    assert list(json.loads(queue.meta(db, "vram_short") or "")) == [str(big)]
+    assert list(json.loads(meta.read(db, "vram_short") or "")) == [str(big)]
     child = SimpleNamespace(**vars(a_child(db)) | {"job": queue.claim_job(db, small, now=1)})
     made.give(child)
     assert made.first(db, now=1, freed=True) is None
@@ -313,7 +313,7 @@ def test_when_nobody_fits_the_lane_says_so(made, db, clock):
     assert made.first(db, now=1) is None
     assert made.waits == ("waiting-vram", "9000 MiB of VRAM; held by nobody we can see")
     made.write_down(db)
-    assert queue.meta(db, "lane_waits") == made.waits[1]
+    assert meta.read(db, "lane_waits") == made.waits[1]
 
 
 def test_a_higher_priority_that_would_not_fit_even_then_preempts_nobody(made, db, clock):

@@ -11,6 +11,7 @@ from supervisor import db as database
 from supervisor import ledger, queue
 from supervisor.daemon import Daemon
 from supervisor.home import Home
+from supervisor.job import NewJob
 from supervisor.ledger import Account, Entry, Share
 from supervisor.settings import Settings
 
@@ -51,7 +52,7 @@ def test_a_span_ends_where_the_next_begins(db):
     tower = Tower()
     account = tower.account(db)
     account.enter(Entry("empty"))
-    job = queue.add(db, queue.NewJob("sleep", {}, "gpu"), now=0)
+    job = queue.add(db, NewJob("sleep", {}, "gpu"), now=0)
     tower.real = 3
     account.enter(Entry("running", "sleep", job))
     tower.real = 10
@@ -266,7 +267,7 @@ def the_lane(jobd) -> str:
 
 @pytest.mark.parametrize("what", ["reclaiming", "waiting-vram", "lost"])
 def test_why_the_card_is_not_given_away_is_the_class_and_the_reason(jobd, monkeypatch, what):
-    queue.add(jobd.db, queue.NewJob("sleep", {}, "gpu"), now=0)
+    queue.add(jobd.db, NewJob("sleep", {}, "gpu"), now=0)
     monkeypatch.setattr(type(jobd.lane), "waits", (what, "the reason"))
     assert the_lane(jobd) == what
     assert ledger.open_entry(jobd.db).why == "the reason"
@@ -274,12 +275,12 @@ def test_why_the_card_is_not_given_away_is_the_class_and_the_reason(jobd, monkey
 
 def test_a_lane_with_nobody_on_it_has_one_class_at_a_time(jobd):
     assert the_lane(jobd) == "empty"
-    queue.add(jobd.db, queue.NewJob("sleep", {}, "gpu", available_at=9e9), now=0)
+    queue.add(jobd.db, NewJob("sleep", {}, "gpu", available_at=9e9), now=0)
     assert the_lane(jobd) == "empty"
     assert ledger.open_entry(jobd.db).why == "what is queued is not due yet"
-    queue.add(jobd.db, queue.NewJob("sleep", {}, "cpu"), now=0)
+    queue.add(jobd.db, NewJob("sleep", {}, "cpu"), now=0)
     assert the_lane(jobd) == "empty"
-    queue.add(jobd.db, queue.NewJob("sleep", {}, "gpu"), now=0)
+    queue.add(jobd.db, NewJob("sleep", {}, "gpu"), now=0)
     assert the_lane(jobd) == "switching"
     queue.set_paused(jobd.db, True)
     assert the_lane(jobd) == "paused"

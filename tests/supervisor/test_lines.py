@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from supervisor import queue
-from supervisor.queue import NewJob
+from supervisor import bulk, queue
+from supervisor.job import NewJob
 
 
 def write(tmp_path, *lines: object):
@@ -107,7 +107,7 @@ def test_many_are_what_they_would_be_one_by_one(db, tmp_path):
         NewJob("command", {"argv": ["y"], "env": shared}, "gpu", key="k"),
         NewJob("sleep", {}, "gpu", after=(1, 2)),
     ]  # fmt: skip
-    ids = queue.add_many(db, new, now=7.0)
+    ids = bulk.add_many(db, new, now=7.0)
     assert ids == [1, 2, 3, 4]
     again = [queue.add(db, NewJob(**{**vars(job), "key": None}), now=7.0) for job in new]
     for many, alone in zip(ids, again, strict=True):
@@ -121,7 +121,7 @@ def test_many_are_what_they_would_be_one_by_one(db, tmp_path):
 @pytest.mark.parametrize("wrong", [{"lane": "tpu"}, {"max_failures": 0}, {"needs_vram_mib": -1}, {"stall_s": 0.0}])
 def test_the_laws_of_the_schema_hold_for_many_as_for_one(db, wrong):
     with pytest.raises(Exception, match="CHECK constraint failed"):
-        queue.add_many(db, [NewJob("sleep", {}, "gpu"), NewJob(**{"kind": "sleep", "args": {}, "lane": "gpu"} | wrong)],
+        bulk.add_many(db, [NewJob("sleep", {}, "gpu"), NewJob(**{"kind": "sleep", "args": {}, "lane": "gpu"} | wrong)],
                        now=1.0)  # fmt: skip
     assert db.execute("select count(*) from job").fetchone()[0] == 0
     assert db.execute("pragma ignore_check_constraints").fetchone()[0] == 0

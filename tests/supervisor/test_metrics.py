@@ -7,11 +7,11 @@ import time
 import pytest
 
 from supervisor import db as database
-from supervisor import ledger, queue
+from supervisor import ledger, meta, queue
 from supervisor.home import Home
+from supervisor.job import NewJob
 from supervisor.ledger import Entry, Moment
 from supervisor.outside import metrics
-from supervisor.queue import NewJob
 
 LINE = re.compile(r'(?:# (?:HELP|TYPE) [a-z_]+ .+|[a-z_]+(?:\{(?:[a-z]+="(?:[^"\\\n]|\\.)*",?)*\})? \S+)')
 
@@ -91,7 +91,7 @@ def test_a_count_that_takes_too_long_is_left_out_and_the_loop_goes_on(db, home, 
 
 def test_health_says_what_is_wrong(db):
     assert metrics.health(db) == (True, '{"ok": true, "paused": false}\n')
-    queue.set_meta(db, "lane_closed", "a card that fell off the bus")
+    meta.write(db, "lane_closed", "a card that fell off the bus")
     queue.set_paused(db, True)
     well, body = metrics.health(db)
     assert not well

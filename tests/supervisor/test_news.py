@@ -7,6 +7,7 @@ import time
 import pytest
 
 from supervisor import queue
+from supervisor.job import NewJob
 from supervisor.screen import news
 from supervisor.screen.news import News
 
@@ -40,7 +41,7 @@ def test_a_commit_wakes_who_waits_for_the_queue_and_is_seen_once_it_is_on_the_di
 
     def act():
         mine = database.connect(tmp_path / "queue.db")
-        other(mine, queue.NewJob("sleep", {}, "gpu"), now=1.0)
+        other(mine, NewJob("sleep", {}, "gpu"), now=1.0)
         mine.close()
 
     def seen():

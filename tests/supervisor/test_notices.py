@@ -12,13 +12,13 @@ import pytest
 from tower import until
 
 from supervisor import db as database
-from supervisor import ledger, queue
+from supervisor import ledger, meta, queue
 from supervisor.errors import StaleAttempt
 from supervisor.home import Home
+from supervisor.job import NewJob
 from supervisor.ledger import Entry, Moment
 from supervisor.outside import notices
 from supervisor.outside.notices import Outbox
-from supervisor.queue import NewJob
 from supervisor.settings import OCCASIONS, Notify, Settings
 
 MONDAY_8 = datetime(2026, 11, 23, 8, 0).timestamp()
@@ -110,7 +110,7 @@ def test_a_job_that_took_the_machine_down_three_times_is_held_and_told(db):
 def test_a_lane_that_closes_and_opens_is_told_once_each_also_over_a_restart(db, home):
     command, _ = told_by_command(home)
     for closed in ("a card that fell off the bus", "a card that fell off the bus", "", ""):
-        queue.set_meta(db, "lane_closed", closed)
+        meta.write(db, "lane_closed", closed)
         outbox(db, home, command=command)._notice(time.time())
     assert [(row["what"], row["text"]) for row in rows(db)] == [
         ("gpu", "the GPU lane is closed: a card that fell off the bus"), ("gpu", "the GPU lane is open again"),
@@ -118,7 +118,7 @@ def test_a_lane_that_closes_and_opens_is_told_once_each_also_over_a_restart(db, 
 
 
 def test_a_disk_that_gets_low_is_told(db, home):
-    queue.set_meta(db, "disk_low", "9 MiB are free")
+    meta.write(db, "disk_low", "9 MiB are free")
     outbox(db, home, mail="me")._notice(time.time())
     assert [(row["what"], row["text"]) for row in rows(db)] == [("disk", "the disk is nearly full: 9 MiB are free")]
 
@@ -376,10 +376,10 @@ def test_every_occasion_is_one_that_something_writes(db, home):
         job = queue.claim(db, "gpu", now=time.time())
         queue.lose(db, job.id, job.attempt, now=float(now))
     for key in ("lane_closed", "disk_low"):
-        queue.set_meta(db, key, "bad")
+        meta.write(db, key, "bad")
     ledger.enter(db, Entry("empty"), now=1.0)
     ledger.touch(db, Moment(time.time(), "boot", 9.0))
-    queue.set_meta(db, "weekly_at", "1.0")
+    meta.write(db, "weekly_at", "1.0")
     outbox(db, home, mail="me")._notice(time.time())
     assert {row["what"] for row in rows(db)} == set(OCCASIONS) - {"queue"}  # a damaged queue.db: recovery's to say
 

@@ -5,6 +5,7 @@ import pytest
 from supervisor import plan, queue
 from supervisor.errors import Refused
 from supervisor.home import Home
+from supervisor.job import NewJob
 
 RECIPE = """
 name = "cake"
@@ -122,7 +123,7 @@ def test_a_recipe_with_one_bad_job_queues_none_at_all(db, home, tmp_path, was, n
 
 def test_the_family_is_the_jobs_and_all_that_came_of_them(db, home, tmp_path):
     ids = planned(db, home, tmp_path)
-    child = queue.add(db, queue.NewJob("sleep", {}, "gpu", parent_id=ids[0]), now=1.0)
-    grandchild = queue.add(db, queue.NewJob("sleep", {}, "gpu", parent_id=child), now=1.0)
-    queue.add(db, queue.NewJob("sleep", {}, "gpu"), now=1.0)
+    child = queue.add(db, NewJob("sleep", {}, "gpu", parent_id=ids[0]), now=1.0)
+    grandchild = queue.add(db, NewJob("sleep", {}, "gpu", parent_id=child), now=1.0)
+    queue.add(db, NewJob("sleep", {}, "gpu"), now=1.0)
     assert plan.family(db, ids) == [*ids, child, grandchild]

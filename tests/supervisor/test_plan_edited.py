@@ -7,6 +7,7 @@ import pytest
 from supervisor import plan, queue
 from supervisor.errors import Refused
 from supervisor.home import Home
+from supervisor.job import NewJob
 
 RECIPE = """
 name = "cake"
@@ -79,7 +80,7 @@ def test_a_reference_to_nothing_is_refused_with_what_there_is(db, home, tmp_path
 
 def test_what_an_earlier_reading_left_open_is_cancelled_with_what_it_submitted(db, home, tmp_path):
     dough, bake = planned(db, home, tmp_path)
-    child = queue.add(db, queue.NewJob("sleep", {}, "gpu", parent_id=bake), now=1.0)
+    child = queue.add(db, NewJob("sleep", {}, "gpu", parent_id=bake), now=1.0)
     pie = planned(db, home, tmp_path, name="pie")
     new = planned(db, home, tmp_path, heat="220")
     recipe = plan.read(tmp_path / "recipe.toml", {"heat": "220"})

@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from supervisor import ledger, queue, tags
+from supervisor import bulk, ledger, queue, tags
 from supervisor.filters import Filter
 from supervisor.home import Home
 from supervisor.house import prune
-from supervisor.queue import NewJob
+from supervisor.job import NewJob
 
 NOW = 1_000_000.0
 
@@ -154,7 +154,7 @@ def test_a_folder_that_leads_elsewhere_is_not_followed(db, home, tmp_path):
 
 def test_the_file_gives_back_what_it_does_not_need(db, home):
     args = {"argv": ["x" * 4000]}
-    ids = queue.add_many(db, [NewJob("command", {**args, "n": n}, "gpu") for n in range(4000)], now=NOW)
+    ids = bulk.add_many(db, [NewJob("command", {**args, "n": n}, "gpu") for n in range(4000)], now=NOW)
     db.execute("update job set state = 'cancelled', finished_at = ?", (NOW,))
     prune.forget(db, ids)
     db.execute("pragma wal_checkpoint(truncate)")

@@ -14,7 +14,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from supervisor import db as database
 from supervisor import queue
 from supervisor.errors import Refused, StaleAttempt
-from supervisor.queue import NewJob
+from supervisor.job import LANES, Job, NewJob
 
 NOW = 1000.0
 
@@ -23,7 +23,7 @@ def new(db, lane="gpu", now=NOW, **more) -> int:
     return queue.add(db, NewJob(kind="sleep", args={"seconds": 1.5}, lane=lane, **more), now=now)
 
 
-def claimed(db, now=NOW, **more) -> queue.Job:
+def claimed(db, now=NOW, **more) -> Job:
     """A job that runs."""
     new(db, **more)
     job = queue.claim(db, more.get("lane", "gpu"), now=now)
@@ -520,7 +520,7 @@ class Life(RuleBasedStateMachine):
             self.db.close()
             self.folder.cleanup()
 
-    @rule(target=known, lane=st.sampled_from(queue.LANES), priority=st.integers(-1, 1), data=st.data())
+    @rule(target=known, lane=st.sampled_from(LANES), priority=st.integers(-1, 1), data=st.data())
     def add(self, lane, priority, data):
         after = set(data.draw(st.lists(st.sampled_from(sorted(self.jobs)), max_size=2))) if self.jobs else set()
         job_id = new(self.db, lane=lane, now=self.now, priority=priority, after=tuple(after), max_failures=2)
@@ -535,7 +535,7 @@ class Life(RuleBasedStateMachine):
         ]  # fmt: skip
         return sorted(ready, key=lambda i: (-self.jobs[i].priority, i))
 
-    @rule(target=attempts, lane=st.sampled_from(queue.LANES))
+    @rule(target=attempts, lane=st.sampled_from(LANES))
     def claim(self, lane):
         due = self.due(lane)
         job = queue.claim(self.db, lane, now=self.now)

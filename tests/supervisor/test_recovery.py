@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import queue, recovery
+from supervisor import meta, queue, recovery
 from supervisor.children import tree
 from supervisor.home import Home
-from supervisor.queue import NewJob
+from supervisor.job import Job, NewJob
 from supervisor.settings import Settings
 
 NOW = 1000.0
@@ -24,7 +24,7 @@ def home(db, tmp_path) -> Home:
     return Home(tmp_path)
 
 
-def job_that_ran(db, home: Home, outcome: object = None) -> queue.Job:
+def job_that_ran(db, home: Home, outcome: object = None) -> Job:
     """A job in its second attempt, as a supervisor that was killed left it."""
     job_id = queue.add(db, NewJob("sleep", {}, "gpu", priority=3), now=NOW)
     queue.claim(db, "gpu", now=NOW)
@@ -79,7 +79,7 @@ def test_what_it_submitted_as_its_supervisor_died_is_queued_once(db, home, code)
 def test_after_a_reboot_a_job_is_lost_and_held_after_three(db, home):
     job = job_that_ran(db, home)
     for n in range(1, 4):
-        queue.set_meta(db, "boot_id", f"boot {n}")
+        meta.write(db, "boot_id", f"boot {n}")
         recover(db, home)
         assert queue.get(db, job.id).losses == n
         queue.claim(db, "gpu", now=time.time())
@@ -92,7 +92,7 @@ def test_what_its_user_wished_happens(db, home, wish, state, rebooted):
     job = job_that_ran(db, home)
     getattr(queue, wish)(db, job.id, now=NOW)
     if rebooted:
-        queue.set_meta(db, "boot_id", "an earlier one")
+        meta.write(db, "boot_id", "an earlier one")
     recover(db, home)
     assert queue.get(db, job.id).state == state
 

@@ -12,10 +12,11 @@ import pytest
 from tower import Tower
 
 from jobs.contract import BadArgs
-from supervisor import queue
+from supervisor import meta, queue
 from supervisor.commands import shell
 from supervisor.db import transaction
 from supervisor.errors import Refused
+from supervisor.job import NewJob
 from supervisor.screen import completion, view
 
 ENV = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
@@ -125,9 +126,9 @@ def test_the_prompt_says_what_is_wrong_before_what_runs(tower, serving, monkeypa
     tower.add("sleep")
     tower.ctl("pause", "--all")
     assert tower.ctl("prompt") == "‖ paused · 1 queued\n"
-    queue.set_meta(tower.db, "lane_closed", "a card that fell off the bus")
+    meta.write(tower.db, "lane_closed", "a card that fell off the bus")
     assert tower.ctl("prompt") == "✗ GPU lane closed · 1 queued\n"
-    queue.set_meta(tower.db, "disk_low", "9 MiB")
+    meta.write(tower.db, "disk_low", "9 MiB")
     assert tower.ctl("prompt") == "✗ disk low · 1 queued\n"
     monkeypatch.setattr(view, "serving", lambda home: False)
     assert tower.ctl("prompt") == "✗ no jobd · 1 queued\n"
@@ -156,7 +157,7 @@ def test_a_jobs_name_in_the_prompt_is_cut_and_cannot_move_a_cursor(tower, servin
 
 
 def test_very_many_queued_jobs_are_not_counted_to_the_end(tower, serving):
-    new = queue.NewJob("sleep", {}, "gpu")
+    new = NewJob("sleep", {}, "gpu")
     with transaction(tower.db):
         for _ in range(shell.MOST_COUNTED + 5):
             queue.add(tower.db, new, now=1.0)

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import pytest
 
 from supervisor import db as database
-from supervisor import queue
+from supervisor import meta, queue
 from supervisor.home import Home
 from supervisor.house import logs, space
 from supervisor.house.space import Space
+from supervisor.job import NewJob
 from supervisor.screen import view
 from supervisor.settings import Settings
 
@@ -63,7 +64,7 @@ def test_it_looks_before_the_first_job_starts(home, disk):
 def test_the_queue_is_told_once_and_list_says_why_a_job_waits(home, disk, monkeypatch, capfd):
     monkeypatch.setattr(view, "serving", lambda home: True)
     db = home.connect()
-    job = queue.get(db, queue.add(db, queue.NewJob("sleep", {}, "cpu"), now=1.0))
+    job = queue.get(db, queue.add(db, NewJob("sleep", {}, "cpu"), now=1.0))
     watched = Space(home, Settings())
     for free in (5000, 100, 100, 50, 5000, 5000):
         disk(free)
@@ -79,9 +80,9 @@ def test_the_queue_is_told_once_and_list_says_why_a_job_waits(home, disk, monkey
 
 def test_what_an_earlier_jobd_said_of_the_disk_is_taken_back(home, disk):
     db = home.connect()
-    queue.set_meta(db, "disk_low", "it was full when jobd was killed")
+    meta.write(db, "disk_low", "it was full when jobd was killed")
     Space(home, Settings()).write_down(db)
-    assert queue.meta(db, "disk_low") == ""
+    assert meta.read(db, "disk_low") == ""
     db.close()
 
 

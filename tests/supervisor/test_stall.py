@@ -7,7 +7,7 @@ import pytest
 from supervisor import queue
 from supervisor.children import stall, verdict
 from supervisor.children.stall import LEAST_S, Watch
-from supervisor.queue import NewJob
+from supervisor.job import NewJob
 
 FOR_EVER = float("inf")
 

@@ -12,7 +12,7 @@ import pytest
 
 from supervisor import cron, ledger, queue, standing
 from supervisor.errors import Refused
-from supervisor.queue import NewJob
+from supervisor.job import NewJob
 from supervisor.standing import Standing
 
 BERLIN = "Europe/Berlin"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import queue
+from supervisor import meta, queue
 from supervisor.home import Home
-from supervisor.queue import NewJob
+from supervisor.job import NewJob
 from supervisor.screen import view
 
 TERMINAL_SAFE = "\n\t\N{REPLACEMENT CHARACTER}"
@@ -84,7 +84,7 @@ def test_why_a_job_waits_is_one_sentence_for_each_reason(db, home):
     assert why(db, home, first) is None
     assert why(db, home, add(db)) == f"the gpu lane, held by job {first}"
     assert why(db, home, add(db, lane="cpu")) == "its turn"
-    queue.set_meta(db, "lane_closed", "process 7 can't be killed")
+    meta.write(db, "lane_closed", "process 7 can't be killed")
     assert why(db, home, 4) == "the GPU lane, closed: process 7 can't be killed"
     queue.set_paused(db, True)
     assert why(db, home, 4) == "you: the queue is paused, `jobctl resume --all`"

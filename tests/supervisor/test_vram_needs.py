@@ -8,7 +8,7 @@ import jobs.kind
 from supervisor import queue
 from supervisor.card import vram
 from supervisor.card.vram import Room
-from supervisor.queue import NewJob
+from supervisor.job import NewJob
 
 CARD = "GeForce RTX 4080"
 ROOM = Room(CARD, 8000, 15800, 16376, 1024)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from supervisor import queue
 from supervisor.home import Home
-from supervisor.queue import Job, NewJob
+from supervisor.job import Job, NewJob
 from supervisor.screen import watch
 
 

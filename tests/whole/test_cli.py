@@ -16,6 +16,7 @@ from tower import CHECKOUT, Tower, until
 from supervisor import db as database
 from supervisor import queue
 from supervisor.home import Home
+from supervisor.job import NewJob
 
 
 def jobctl(tower: Tower, *words: object) -> "subprocess.Popen[str]":
@@ -245,7 +246,7 @@ def test_a_queue_that_may_not_grow_refuses_an_add_and_keeps_what_it_has(tower):
     full.execute(f"pragma max_page_count = {pages + 4}")
     with pytest.raises(sqlite3.OperationalError, match="full"):  # noqa: PT012
         while True:
-            ids.append(queue.add(full, queue.NewJob("sleep", {"note": "x" * 3000}, "cpu"), now=time.time()))
+            ids.append(queue.add(full, NewJob("sleep", {"note": "x" * 3000}, "cpu"), now=time.time()))
     full.close()
     assert [row["id"] for row in tower.db.execute("select id from job")] == ids
     assert tower.db.execute("pragma integrity_check").fetchone()[0] == "ok"

@@ -17,6 +17,7 @@ from supervisor import queue
 from supervisor.children import child, tree
 from supervisor.children import held as held_program
 from supervisor.home import Home
+from supervisor.job import Job, NewJob
 
 
 def held(tower: Tower, job_id: int, attempt: int = 1) -> tree.Process:
@@ -187,13 +188,13 @@ def test_a_signal_between_fork_and_exec_does_not_hang_the_supervisor(tmp_path, m
     assert tree.adopted(set()) == []
 
 
-def a_job(args: dict[str, object]) -> queue.Job:
+def a_job(args: dict[str, object]) -> Job:
     """A command that was claimed, of a queue that is gone."""
     with contextlib.closing(sqlite3.connect(":memory:")) as db:
         db.row_factory = sqlite3.Row
         db.executescript((Path(database.__file__).with_name("schema.sql")).read_text())
         db.isolation_level = None
-        queue.add(db, queue.NewJob("command", args, "gpu"), now=1.0)
+        queue.add(db, NewJob("command", args, "gpu"), now=1.0)
         job = queue.claim(db, "gpu", now=1.0)
         assert job is not None
         return job

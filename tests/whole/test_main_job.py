@@ -20,9 +20,10 @@ import pytest
 from tower import CHECKOUT, until
 
 from datagen import files
-from supervisor import queue, recovery
+from supervisor import meta, recovery
 from supervisor.children import tree
 from supervisor.home import Home
+from supervisor.job import Job
 
 RECIPE = CHECKOUT / "tests" / "whole" / "tiny.toml"
 ARTICLES = (
@@ -88,14 +89,14 @@ class Project:
     @property
     def home_id(self) -> str:
         with self.db() as db:
-            return queue.meta(db, "home_id") or ""
+            return meta.read(db, "home_id") or ""
 
     def db(self) -> sqlite3.Connection:
         return self.home.connect()
 
-    def jobs(self, kind: str | None = None) -> list[queue.Job]:
+    def jobs(self, kind: str | None = None) -> list[Job]:
         db = self.db()
-        found = [queue.Job.from_row(row) for row in db.execute("select * from job order by id")]
+        found = [Job.from_row(row) for row in db.execute("select * from job order by id")]
         db.close()
         return [job for job in found if kind in (None, job.kind)]
 

@@ -17,7 +17,7 @@ from disk import Call, Disk, Trace, library, with_disk
 from tower import until
 
 from supervisor import db as database
-from supervisor import queue
+from supervisor import meta
 from supervisor.children import tree
 
 CUTS = int(os.environ.get("NEVERREST_POWER_CUTS", "60"))
@@ -100,7 +100,7 @@ def test_a_job_under_which_the_machine_goes_down_three_times_is_held_and_the_oth
             tower.kill_jobd()
             for process in tree.marked(f"{tower.home_id}:"):
                 process.kill(signal.SIGKILL)
-            assert queue.meta(tower.db, "boot_id") == f"boot {boot}"
+            assert meta.read(tower.db, "boot_id") == f"boot {boot}"
     tower.until(other, "succeeded")
     held = tower.job(job)
     assert (held.state, held.losses, held.attempt, held.failures) == ("paused", 3, 3, 0)

@@ -8,7 +8,7 @@ import pytest
 from tower import Tower, until
 
 from supervisor import queue
-from supervisor.queue import NewJob
+from supervisor.job import NewJob
 
 ROUNDS = 60
 

@@ -11,7 +11,7 @@ import pytest
 from tower import Tower, until
 
 from jobs.contract import EXIT_BAD_ARGS, EXIT_DONE, EXIT_OUT_OF_MEMORY, EXIT_UNFINISHED
-from supervisor import ledger, queue
+from supervisor import ledger, meta, queue
 from supervisor.children import tree
 
 
@@ -595,7 +595,7 @@ def test_a_reboot_under_a_job_three_times_without_progress_holds_it(tower):
         tower.start()
         until(lambda boot=boot: len(words(tower)) == boot)
         tower.kill_jobd()
-        queue.set_meta(tower.db, "boot_id", f"an earlier boot, {boot}")
+        meta.write(tower.db, "boot_id", f"an earlier boot, {boot}")
     tower.start()
     held = tower.until(job, "paused")
     assert held.losses == queue.MAX_LOSSES
