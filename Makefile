@@ -31,7 +31,7 @@ $(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/bin/python
 
 $(VENV)/.test-installed: $(VENV)/.installed
 	@echo "Installing what the tests need (llama-cpp-python is compiled: some minutes, once) ..."
-	@CMAKE_ARGS="$(LLAMA_CPU)" CMAKE_BUILD_PARALLEL_LEVEL=$$(nproc) $(PIP) --editable '.[all,llm,dev]'
+	@CMAKE_ARGS="$(LLAMA_CPU)" CMAKE_BUILD_PARALLEL_LEVEL=$$(nproc) $(PIP) --editable '.[all,llm,eight-bit,dev]'
 	@touch $@
 
 test: check

@@ -1,6 +1,7 @@
 """The shape of a GPT, and how a run trains one: settings, refused here when they can't work. Standard library only."""
 
 from dataclasses import asdict, dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ class Diverged(BadConfig):
 CHUNK_ROWS = 2048  # logits at a time: 2,048-4,096 are few big matmuls, 512 cost a third more (pytorch issue 124480)
 ATTENTIONS = ("auto", "loop", "bucket", "varlen")  # auto, and the backends of gpt/attention.py
 CHOICES = {"pos": ("learned", "rope"), "norm": ("layer", "rms"), "mlp": ("gelu", "relu2", "swiglu")}
-OPTIMIZERS = ("adamw", "muon")
+OPTIMIZERS = ("adamw", "muon", "adamw8bit")
+DTYPES = ("auto", "float32", "bfloat16")  # of the stream; auto: bfloat16 on CUDA, float32 elsewhere
 # What a run takes where it says nothing itself. Each is a switch of its own; docs/log.md says what each one gives.
 PRESETS: dict[str, dict[str, Any]] = {
     "gpt2": {
@@ -108,16 +110,31 @@ class GPTConfig:
         return cls(**given)
 
 
+def check_same_shape(name: str, given: GPTConfig, wanted: GPTConfig) -> None:
+    """Raises BadConfig naming what differs between a kept model and the one asked for."""
+    now, then = ({**shape.to_json(), "num_positions": shape.positions} for shape in (wanted, given))
+    free = {"dropout", "context_len"} | ({"num_positions"} if wanted.pos == "rope" else set())
+    differing = [field for field in now if field not in free and now[field] != then[field]]
+    if differing:
+        raise BadConfig(
+            f"{name} has {', '.join(f'{field}={then[field]}' for field in differing)}, this run "
+            f"{', '.join(f'{field}={now[field]}' for field in differing)}: a run begins with weights of its own shape"
+        )
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """One optimizer step is grad_accum micro-batches of micro_batch contexts; the loss is per labelled token of all.
 
     weight_decay: phases (from_epoch, value): 0.1, then 0.05 once two epochs are done.
+    init: a folder of models/ whose weights the run begins with; None: drawn by the seed.
     eval_contexts: val contexts per evaluation, spread over the split, always the same ones.
     checkpoint_every_s: also after this much time, for slow machines.
     pin_every: the checkpoint of every so many steps is kept for good; None: only the newest ones are.
-    optimizer: "adamw", or "muon" for the matrices of the blocks, with AdamW for the rest.
+    optimizer: "adamw"; "adamw8bit", whose moments take a byte each; "muon" for the matrices of the blocks, with AdamW
+    for the rest.
     ema_decay: of an average of the weights, which is then what is evaluated and kept as a model; None: the newest are.
+    dtype: of what flows between the weights, one of DTYPES; the weights themselves are float32 always.
     recompute: keep only each block's input for backward, and work the rest out again: less memory, more time.
     threads: of the CPU; None: as many as the process may use.
     max_deviations: a step whose loss lies further above the last ones is skipped; None: only one that is no number.
@@ -140,12 +157,14 @@ class TrainConfig:
     grad_clip: float = 1.0
     weight_decay: tuple[tuple[float, float], ...] = ((0.0, 0.1), (2.0, 0.05))
     seed: int = 0
+    init: Path | None = None
     eval_every: int = 100
     eval_contexts: int = 32
     checkpoint_every: int = 200
     checkpoint_every_s: float = 300.0
     pin_every: int | None = None
     attention: str = "auto"
+    dtype: str = "auto"
     recompute: bool = False
     threads: int | None = None
     max_deviations: float | None = None
@@ -175,16 +194,43 @@ class TrainConfig:
             raise BadConfig(f"decay={self.decay!r}: take one of {', '.join(schedule.DECAYS)}")
         if self.optimizer not in OPTIMIZERS:
             raise BadConfig(f"optimizer={self.optimizer!r}: take one of {', '.join(OPTIMIZERS)}")
+        if self.optimizer == "adamw8bit" and find_spec("torchao") is None:
+            raise BadConfig(
+                "optimizer='adamw8bit' is made with the package torchao, which is not here: install it with "
+                "pip install 'neverrest[eight-bit]', or take adamw"
+            )
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
             raise BadConfig(f"ema_decay={self.ema_decay}: take 0 to below 1, or none")
         if self.pin_every is not None and self.pin_every < 1:
             raise BadConfig(f"pin_every={self.pin_every}: take 1 or more, or none")
         if self.attention not in ATTENTIONS:
             raise BadConfig(f"attention={self.attention!r}: take one of {', '.join(ATTENTIONS)}")
+        if self.dtype not in DTYPES:
+            raise BadConfig(f"dtype={self.dtype!r}: take one of {', '.join(DTYPES)}")
         starts = [start for start, _ in self.weight_decay]
         if not starts or starts[0] != 0 or sorted(set(starts)) != starts:
             raise BadConfig(f"weight_decay={self.weight_decay}: its phases begin at epoch 0 and ascend")
 
+    def to_json(self) -> dict[str, Any]:
+        """Paths as text."""
+        return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, given: dict[str, Any]) -> "TrainConfig":
+        """The reverse of to_json. Raises BadConfig for a field that is not one, or is needed."""
+        known = {field.name for field in fields(cls)}
+        if unknown := set(given) - known:
+            raise BadConfig(f"a training has no {', '.join(sorted(unknown))}: take {', '.join(sorted(known))}")
+        if missing := {"pack", "model", "steps"} - set(given):
+            raise BadConfig(f"a training needs {', '.join(sorted(missing))}")
+        paths = {name: Path(given[name]) for name in ("pack", "init") if given.get(name) is not None}
+        lists = {name: _tuple(value) for name, value in given.items() if isinstance(value, list)}
+        return cls(**{**given, **lists, **paths, "model": GPTConfig.from_json(given["model"])})
+
     @property
     def contexts_per_step(self) -> int:
         return self.micro_batch * self.grad_accum
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(_tuple(one) for one in value) if isinstance(value, list) else value

@@ -3,7 +3,8 @@
 What is counted, in bytes. s: a number of the stream (2 in bf16, 4 in fp32), T: tokens of a micro-batch, C: width,
 P: parameters.
 
-    weights, gradients, AdamW's two moments   16 P, fp32; Muon keeps one for a matrix; an average is 4 P more
+    weights, gradients, AdamW's two moments   16 P, fp32; an average is 4 P more. Muon keeps one moment for a matrix;
+                                              adamw8bit a byte for each, with a scale for every 256
     weights in the stream's dtype             2 per matrix weight in bf16: autograd keeps the cast copy
     kept for backward, a layer                16 C s T for a GPT-2 block (tests count it); C s T when recomputed
     passing through                           a chunk of logits with its gradients, or a block's gradients
@@ -15,12 +16,13 @@ The allocator rounds and leaves holes: SLACK. The first real step tells the trut
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gpt.config import CHUNK_ROWS, BadConfig, GPTConfig
+from gpt.config import CHUNK_ROWS, BadConfig, GPTConfig, TrainConfig
 
 MIB = 1 << 20
 CONTEXT_MIB = 600  # assumed: 300-600 by driver and card
 SLACK = 0.03  # of everything else: what the caching allocator rounds up and can't reuse
 RESERVE_MIB = 1024  # left to the desktop
+EIGHT_BIT = 1 + 4 / 256  # bytes of a moment in 8 bits, with its share of a block's scale
 STATS_BYTES = 8  # of a norm: mean and spread of a row, fp32
 
 
@@ -34,8 +36,14 @@ class Memory:
     passing_mib: float  # what comes and goes: the head's chunks, then the gradients of the block backward stands in
 
     @property
+    def own_mib(self) -> float:
+        """What the training asks its allocator for."""
+        return self.states_mib + self.kept_mib + self.passing_mib
+
+    @property
     def total_mib(self) -> float:
-        return (self.states_mib + self.kept_mib + self.passing_mib) * (1 + SLACK) + CONTEXT_MIB
+        """What the card loses to it."""
+        return self.own_mib * (1 + SLACK) + CONTEXT_MIB
 
 
 def predict(
@@ -75,6 +83,20 @@ def table(config: GPTConfig, *, contexts_per_step: int, context_len: int, **more
             yield predict(config, micro_batch=micro_batch, context_len=context_len, **more)  # type: ignore[arg-type]
 
 
+def table_of(config: TrainConfig, context_len: int, stream_bytes: int) -> Iterator[Memory]:
+    """The same for a run as it is set, with the worst that its data can be: every token labelled."""
+    return table(
+        config.model,
+        contexts_per_step=config.contexts_per_step,
+        context_len=context_len,
+        labelled_share=1.0,
+        stream_bytes=stream_bytes,
+        recompute=config.recompute,
+        optimizer=config.optimizer,
+        average=config.ema_decay is not None,
+    )
+
+
 def largest_fitting(found: list[Memory], free_mib: float, reserve_mib: float = RESERVE_MIB) -> Memory | None:
     """The largest micro_batch that leaves the reserve free; None when not even one context fits."""
     return max(
@@ -91,14 +113,20 @@ def num_parameters(config: GPTConfig) -> int:
     block = matrix_weights(config) + 2 * per_norm + (2 * config.head_size if config.qk_norm else 0)
     up = config.mlp_width * (2 if config.mlp == "swiglu" else 1)
     block += (heads_width(config) + 2 * config.n_embd + up) if config.bias else 0
-    tables = config.vocab_size * (1 if config.tied else 2) + (config.positions if config.pos == "learned" else 0)
-    return config.n_layer * block + per_norm + tables * config.n_embd
+    return config.n_layer * block + per_norm + table_weights(config)
+
+
+def table_weights(config: GPTConfig) -> int:
+    """Weights of the embeddings and the head."""
+    rows = config.vocab_size * (1 if config.tied else 2) + (config.positions if config.pos == "learned" else 0)
+    return rows * config.n_embd
 
 
 def state_bytes(config: GPTConfig, optimizer: str = "adamw", *, average: bool = False) -> int:
     """Weights, gradients and what the optimizer keeps of each; the average of the weights, where there is one."""
-    turned = config.n_layer * matrix_weights(config) if optimizer == "muon" else 0
-    return (16 + (4 if average else 0)) * num_parameters(config) - 4 * turned
+    blocks = config.n_layer * matrix_weights(config)
+    saved = {"muon": 4.0 * blocks, "adamw8bit": (8 - 2 * EIGHT_BIT) * (blocks + table_weights(config))}
+    return round((16 + (4 if average else 0)) * num_parameters(config) - saved.get(optimizer, 0))
 
 
 def heads_width(config: GPTConfig) -> int:

@@ -17,7 +17,7 @@ from tests.gpt.tiny import config, make_pack, shape
 OPTIONS = [
     {"pos": "rope"}, {"norm": "rms"}, {"qk_norm": True}, {"mlp": "relu2"}, {"mlp": "swiglu"}, {"n_kv_head": 1},
     {"tied": True}, {"bias": False}, {"optimizer": "muon"}, {"decay": "wsd"}, {"ema_decay": 0.9},
-    PRESETS["modern"], PRESETS["modern"] | {"ema_decay": 0.9},
+    PRESETS["modern"], PRESETS["modern"] | {"ema_decay": 0.9}, {"optimizer": "adamw8bit", "n_embd": 64},
 ]  # fmt: skip
 
 
@@ -112,6 +112,23 @@ def test_what_the_optimizer_keeps_is_read_back_for_the_same_next_step():
     assert all(torch.equal(other.tensors()[key], value) for key, value in optimizer.tensors().items())
 
 
+def test_moments_of_a_byte_each_lie_in_the_checkpoint_as_they_are(pack, tmp_path):
+    list(train(config(pack, **settings({"optimizer": "adamw8bit", "n_embd": 64}) | {"steps": 2}), tmp_path))
+    [folder] = checkpoint.saved(tmp_path / "checkpoint")
+    held = checkpoint.load(folder).groups["optimizer"]
+    for moment in ("exp_avg", "exp_avg_sq"):
+        codes, scale = (held[f"blocks.0.mlp.up.weight|{moment}.{part}"] for part in ("codes", "scale"))
+        assert (codes.dtype, codes.numel(), scale.numel()) == (torch.uint8, 4 * 64 * 64, 4 * 64 * 64 // 256)
+        assert codes.unique().numel() > 50, "they say something"
+        assert held[f"blocks.0.mlp.up.bias|{moment}"].dtype == torch.float32, "short vectors stay as they are"
+
+
+def test_eight_bit_moments_are_refused_where_their_package_is_missing(pack, monkeypatch):
+    monkeypatch.setattr("gpt.config.find_spec", lambda name: None)
+    with pytest.raises(BadConfig, match=r"made with the package torchao, which is not here: install it with pip"):
+        config(pack, optimizer="adamw8bit")
+
+
 def test_another_optimizer_on_the_way_is_refused(pack, tmp_path):
     list(train(config(pack, steps=5), tmp_path))
     with pytest.raises(BadConfig, match="was made with another optimizer: put it back, or queue a new job"):
@@ -121,7 +138,7 @@ def test_another_optimizer_on_the_way_is_refused(pack, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"optimizer": "sgd"}, "optimizer='sgd': take one of adamw, muon"),
+        ({"optimizer": "sgd"}, "optimizer='sgd': take one of adamw, muon, adamw8bit"),
         ({"ema_decay": 1.0}, "ema_decay=1.0: take 0 to below 1, or none"),
         ({"pin_every": 0}, "pin_every=0: take 1 or more, or none"),
     ],
