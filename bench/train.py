@@ -7,6 +7,7 @@ steps around it, written behind them and in front of them.
 """
 
 import argparse
+import math
 import statistics
 import sys
 import tempfile
@@ -37,7 +38,7 @@ SIZES = {
     "context-len": 512,
     "micro-batch": 8,
     "steps": 20,
-    "document-len": 46,
+    "document-len": 46,  # as in the demo
 }
 
 
@@ -76,6 +77,7 @@ def parse() -> argparse.Namespace:
     for name, default in SIZES.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--label-share", type=float, default=0.15, help="of a document's tokens, as in the demo")
+    parser.add_argument("--spread", type=float, default=0.25, help="of the lengths' logarithm")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--tied", action="store_true")
@@ -218,15 +220,20 @@ def saving(args: argparse.Namespace, trainer: Trainer) -> None:
         )
 
 
+def drawn_length(dice: np.random.Generator, mean: int, spread: float) -> int:
+    """Log-normal, as the lengths of texts are."""
+    return round(mean * math.exp(dice.normal(-spread * spread / 2, spread)))
+
+
 def make_pack(folder: Path, args: argparse.Namespace) -> Path:
-    """Contexts full of random documents, a few lengths around document_len, the loss at their ends."""
+    """Contexts full of random documents, their lengths around document_len, the loss at their ends."""
     dice = np.random.default_rng(0)
     folder.mkdir()
     tokens, documents, contexts, loss = [], [0], [0], []
     for _ in range(4 * args.micro_batch):
         room = args.context_len
         while room >= 8:
-            length = min(room, max(8, int(dice.normal(args.document_len, args.document_len / 4))))
+            length = min(room, max(8, drawn_length(dice, args.document_len, args.spread)))
             labelled = max(1, round(args.label_share * length))
             tokens.append(dice.integers(0, args.vocab_size, length))
             documents.append(documents[-1] + length)

@@ -30,11 +30,11 @@ GPT_FIELDS = (
 TRAIN_FIELDS = (
     *("steps", "micro_batch", "grad_accum", "lr", "min_lr", "warmup_steps", "decay", "optimizer", "ema_decay", "eps"),
     *("grad_clip", "seed", "eval_every", "eval_contexts", "checkpoint_every", "checkpoint_every_s", "pin_every"),
-    *("attention", "recompute", "threads", "max_deviations", "max_skips", "max_rollbacks"),
+    *("attention", "dtype", "recompute", "threads", "max_deviations", "max_skips", "max_rollbacks"),
 )
 NOT_VRAM_ARGS = (  # what changes nothing about the memory it takes on the GPU
     *("name", "steps", "grad_accum", "lr", "min_lr", "warmup_steps", "decay", "betas", "eps", "grad_clip", "seed"),
-    *("weight_decay", "weight_decay_from_epoch", "threads", "max_deviations", "max_skips", "max_rollbacks"),
+    *("init", "weight_decay", "weight_decay_from_epoch", "threads", "max_deviations", "max_skips", "max_rollbacks"),
     *("eval_every", "eval_contexts", "checkpoint_every", "checkpoint_every_s", "pin_every", "snapshot_every"),
     *("judge_every", "judge_limit", "draw_every_s"),
 )
@@ -74,7 +74,9 @@ class Args:
     weight_decay: tuple[float, ...] = (0.1, 0.05)
     weight_decay_from_epoch: tuple[float, ...] = (0.0, 2.0)
     seed: int = 0
+    init: str | None = None  # a model whose weights it begins with, optimizer and rates new; none: drawn by the seed
     attention: str = "auto"
+    dtype: str = "auto"  # of the stream: "bfloat16" on CUDA, "float32" elsewhere; either may be asked for
     recompute: bool = False  # a third more work, a sixteenth of the activations' memory: `jobctl fit` shows both
     threads: int | None = None  # of the CPU; none: all of them
     max_deviations: float | None = None  # a step whose loss jumps further is skipped; none: only one that is no number
@@ -111,9 +113,25 @@ class Args:
                 raise BadArgs(f"train takes {field} of 1 or more, or none, not {value}")
         try:
             check_name(self.name)
+            check_name(self.init or self.name)
             train_config(self, Path(self.pack), model_config(self, vocab_size=2**20, context_len=1))
         except BadConfig as error:
             raise BadArgs(f"train: {error}") from error
+
+
+def check(args: Args, home: Path) -> None:
+    """Refuse to queue what begins with a model of another shape. One that is not there yet may be when it starts."""
+    from gpt import archive
+    from gpt.config import BadConfig, check_same_shape
+
+    if args.init is None or not (folder := home / "models" / args.init).is_dir():
+        return
+    given = archive.read_config(folder)
+    try:
+        wanted = model_config(args, vocab_size=given.vocab_size, context_len=given.context_len)
+        check_same_shape(args.init, given, wanted)
+    except BadConfig as error:
+        raise BadArgs(f"train: {error}") from error
 
 
 def model_config(args: Args, *, vocab_size: int, context_len: int) -> "GPTConfig":
@@ -173,6 +191,7 @@ def _train(args: Args, job: Run, prepared: "tuple[Checkpoint | None, Pack]", pic
     pack = prepared[1]
     shape = model_config(args, vocab_size=pack.manifest["vocab_size"], context_len=pack.context_len)
     config = train_config(args, pack.folder, shape, job.device)
+    config = dataclasses.replace(config, init=None if args.init is None else job.home / "models" / args.init)
     queue_judging(args, job, newest_judged(args, job))
     describe(args, job, pack)
     first_step_s = None
@@ -223,7 +242,7 @@ def keep(args: Args, job: Run, pack: "Pack", step: "Step") -> None:
     previous = [e for e in archive.list_models(job.home) if e.manifest.get("run") == job.id]
     facts = {
         "kind": "snapshot",
-        "parent": previous[-1].name if previous else None,
+        "parent": previous[-1].name if previous else args.init,
         "run": job.id,
         "run_name": args.name,
         "pack": str(args.pack),
