@@ -5,36 +5,29 @@ Between two jobs of the GPU lane lies one transaction: the end of one and the cl
 """
 
 import argparse
-import errno
 import os
 import selectors
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any
 
-from jobs.contract import BadArgs
+from supervisor import bell, booking, ledger, meta, notify, queue, recovery, settings, standing
 from supervisor import db as database
 from supervisor import home as homes
-from supervisor import ledger, meta, notify, queue, recovery, settings, standing
 from supervisor.card.lane import Lane
-from supervisor.children import child as children
-from supervisor.children import held, stall, standby, tree, verdict
+from supervisor.children import tree, verdict
 from supervisor.children.child import Child, Phase
+from supervisor.children.crew import Crew
 from supervisor.errors import Refused, StaleAttempt
 from supervisor.home import Home
 from supervisor.house import damage, space
-from supervisor.house.backup import Backups
-from supervisor.house.prune import History
-from supervisor.house.space import Space
+from supervisor.house.keeper import Keeper
 from supervisor.job import LANES, Job
 from supervisor.notify import say
-from supervisor.outside.local_socket import LocalSocket
-from supervisor.outside.notices import Outbox
 
 TICK_S = 2.0  # the safety net under the events: a lost doorbell costs this much, never a night
 PROGRESS_EVERY_S = 1.0  # how often a child's progress goes to the queue
@@ -42,11 +35,7 @@ SEEN_EVERY_S = 10.0  # how often the ledger learns that we live
 SWEEP_EVERY_S = 0.02
 CHORES_AFTER_S = 0.003  # after a `go`: a job that ends sooner is followed at once, the rest of our work can wait
 CHORES_WAIT_S = 0.05  # but not longer than this in a row of such jobs
-LOOK_AFTER_EVERY_S = 1.0  # how often the house is looked after: the disk, the logs, the notices
 TROUBLE_WAIT_S = 1.0  # after the queue could not be written (a full disk): until the next try
-OUT_OF_ROOM = {  # why a child can't be started that is no fault of the job's
-    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE,
-}  # fmt: skip
 
 
 class Event(Enum):
@@ -67,40 +56,32 @@ class Daemon:
         self.db = home.connect()
         self.soft_db = database.connect(home.queue_db, durable=False)  # progress: a power cut may take the last second
         self.home_id = meta.read(self.db, "home_id") or ""
-        self.cgroups = tree.Cgroups(options.cgroups)
-        self.can_hold = held.can_hold()
         self.selector = selectors.DefaultSelector()
-        self.children: list[Child] = []
         self.ended: list[Child] = []  # swept clean, not settled yet
-        self.swept: list[Child] = []  # their pipes and cgroups can wait until the next one has its `go`
         self.claimed: list[Job] = []  # the queue says that they run; not started yet
         self.draining = self.told_to_reload = False
         self.lane = Lane(home, self.home_id, options, self.selector)
-        self.space = Space(home, options)
-        self.outbox = Outbox(self.db, home, options)
-        self.backups = Backups(self.db, home)
-        self.history = History(home, self.db, options)
-        self.socket = LocalSocket(home, self.db, self.selector)
-        self.rest_until = 0.0  # monotonic: the machine has no room for another process
-        self.spoilt_standby: tuple[int, int] | None = None  # (job, attempt) whose standby died: it starts cold
-        self.account = ledger.Account(self.soft_db)
-        self.booked: Child | None = None  # who has the GPU, as the ledger knows it
-        self.gpu_free_at = self.account.now()  # when the last one on the GPU ended
+        self.crew = Crew(home, self.home_id, self.db, options, self.lane, self.selector)
+        self.children = self.crew.children
+        self.house = Keeper(home, self.db, options, self.selector)
+        self.booking = booking.Booking(self.soft_db)
         self.seen_version = -1  # of queue.db, when we last looked who must leave
-        self.due = {"turn": 0.0, "tick": 0.0, "seen": 0.0, "progress": 0.0, "house": 0.0}  # monotonic times
+        self.due = {"turn": 0.0, "tick": 0.0, "seen": 0.0, "progress": 0.0}  # monotonic times
         self.chores: tuple[float, float] | None = None  # monotonic: when what waits behind a `go` is due, and overdue
 
     # ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def run(self) -> None:
         """Serve until told to drain, or until the queue is empty when asked so, and the last child is gone."""
-        self._listen()
-        self.socket.open()
+        tree.become_subreaper()
+        tree.carry_limit(self.home_id)
+        bell.listen(self.home, self.selector, self._on_signal)
+        self.house.socket.open()
         self.lane.card.find()
         notify.systemd("READY=1")
-        recovery.recover(self.db, self.home, self.home_id, self.options, self.cgroups, lambda: self.draining)
+        recovery.recover(self.db, self.home, self.home_id, self.options, self.crew.cgroups, lambda: self.draining)
         self.lane.expect_back(self.db)
-        self.account.recover()
+        self.booking.account.recover()
         database.make_room(self.db, self.soft_db)
         standing.reset_clock(self.db, now=time.time())
         while self._serves():
@@ -112,9 +93,8 @@ class Daemon:
                 time.sleep(TROUBLE_WAIT_S)
             self._turn_if_due()
         notify.systemd("STOPPING=1")
-        self.socket.close()
-        self.outbox.leave()
-        self.account.enter(ledger.Entry("down", why="stopped"))
+        self.house.leave()
+        self.booking.account.enter(ledger.Entry("down", why="stopped"))
 
     def _serves(self) -> bool:
         if self.children or self.ended or self.claimed:
@@ -140,11 +120,12 @@ class Daemon:
             elif callable(key.data):  # of the local socket
                 key.data()
             elif key.data is not self.lane.card:  # whose answer `look` takes
-                self._drain_pipe(key.fd)
+                bell.quiet(key.fd)
                 self.due["turn"] = 0.0
         if self.lane.look():
             self.due["turn"] = 0.0
-        yield from self._exits()
+        for child in self.crew.exits():
+            yield child, Event.EXIT
         now = time.monotonic()
         for child in list(self.children):
             if child.deadline is not None and now >= child.deadline:
@@ -152,20 +133,6 @@ class Daemon:
             if child.phase is Phase.RUNNING and now >= child.watch.due_at:
                 yield child, Event.STALLED
         yield from self._unwanted()
-
-    def _exits(self) -> Iterator[tuple[Child, Event]]:
-        """Reap whoever ended: our children, and the orphans we adopted."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            for child in [] if os.WIFSTOPPED(status) else list(self.children):
-                if child.pid == pid and child.status is None:
-                    child.status = child.process.returncode = os.waitstatus_to_exitcode(status)
-                    yield child, Event.EXIT
 
     def _unwanted(self) -> Iterator[tuple[Child, Event]]:
         """Who must leave: asked by its user, by a higher priority, by a paused queue, by our own end."""
@@ -181,7 +148,7 @@ class Daemon:
                 child.why = wishes[child.job.id]
             elif paused:
                 child.why = "the queue is paused"
-            elif self.space.low:
+            elif self.house.space.low:
                 child.why = space.WHY
             elif child.phase is Phase.RUNNING and self._is_preempted(child):
                 child.why = "a higher priority needs the GPU"
@@ -230,7 +197,7 @@ class Daemon:
         if was_preparing and child.pace is not None:
             self.due["turn"] = 0.0  # for the ledger
         if child.hung_up:
-            self._unlisten(child)
+            self.crew.unlisten(child)
         return child.phase
 
     def _take(self, child: Child, report: dict[str, Any]) -> None:
@@ -242,16 +209,9 @@ class Daemon:
             if report["report"] == "submit":  # a job in the making must not be lost; a note may
                 child.untaken.append(report)
 
-    def _unlisten(self, child: Child) -> None:
-        """An ended pipe is readable for ever: without this the loop would spin."""
-        if child.reports in self.selector.get_map():
-            self.selector.unregister(child.reports)
-
     def drop(self, child: Child) -> Phase:
         """A standby that is not wanted any more: it has nothing to save."""
-        child.kill()
-        child.deadline = time.monotonic() + self.options.reclaim_s
-        return Phase.KILLED
+        return self.crew.drop(child)
 
     def stop(self, child: Child) -> Phase:
         """Save and leave: it has grace_s."""
@@ -286,7 +246,7 @@ class Daemon:
     def end(self, child: Child) -> Phase:
         """The leader is gone. What it said last still counts; then its tree is swept."""
         if child.job.lane == "gpu" and child.claimed:
-            self.gpu_free_at = self.account.now()
+            self.booking.gpu_free_at = self.booking.account.now()
         if self.draining:  # who told us may have told it too: it is not to blame
             child.why = child.why or "the supervisor stops"
         self.note(child)
@@ -312,13 +272,10 @@ class Daemon:
         return Phase.SWEEPING
 
     def _finish(self, child: Child) -> None:
-        self.swept.append(child)
-        self.children.remove(child)
+        self.crew.leave(child)
         if child.claimed:
             self.ended.append(child)
             self.lane.take_back(child)
-        elif child.why is None:
-            self.spoilt_standby = (child.job.id, child.ticket.attempt)
         self.lane.stuck.pop(child, None)
         self.due["turn"] = 0.0
 
@@ -336,12 +293,13 @@ class Daemon:
             self._turn()
             is_go = bool(self.claimed)
             while self.claimed:  # one that is claimed and can't be launched nor given back stays in the list
-                self._launch(self.claimed[0])
+                if not self.crew.launch(self.claimed[0]):
+                    self.due["turn"] = 0.0
                 del self.claimed[0]
                 os.sched_yield()  # it goes first
         except sqlite3.OperationalError as error:
             self._have_trouble(error)
-            self._clear_away()
+            self.house.space.cap_logs(self.crew.clear_away())
             return
         overdue = now + CHORES_WAIT_S if self.chores is None else self.chores[1]
         if is_go and now < overdue:
@@ -354,12 +312,13 @@ class Daemon:
         self.chores = None
         try:
             self._book()
-            self._arrange_standby()
+            if not (self.draining or self.house.space.low):
+                self.crew.arrange_standby(evergreens=self._keeps_evergreens("gpu"))
             self._write_down()
             self._look_after()
         except sqlite3.OperationalError as error:
             self._have_trouble(error)
-        self._clear_away()
+        self.house.space.cap_logs(self.crew.clear_away())
 
     def _turn(self) -> None:
         """Settle and claim. Who is claimed is launched once the commit is on the disk."""
@@ -427,139 +386,34 @@ class Daemon:
         return lane == "gpu" and not self.until_empty  # they never come to an end
 
     def _may_claim(self) -> bool:
-        resting = time.monotonic() < self.rest_until
-        return not (self.draining or resting or self.space.low or queue.is_paused(self.db))
+        resting = time.monotonic() < self.crew.rest_until
+        return not (self.draining or resting or self.house.space.low or queue.is_paused(self.db))
 
     def _free_slots(self, lane: str) -> int:
-        busy = sum(child.claimed and child.job.lane == lane for child in self.children)
-        busy += sum(job.lane == lane for job in self.claimed)
+        busy = self.crew.busy(lane) + sum(job.lane == lane for job in self.claimed)
         return max(0, (1 if lane == "gpu" else self.options.cpu_slots) - busy)
 
     def _book(self) -> None:
-        """Tell the ledger how the GPU lane is, when that changed. Its commits hold up nobody: a power cut may take the
-        last second."""
+        """Tell the ledger how the GPU lane is, when that changed."""
         holder = next((child for child in self.children if child.claimed and child.job.lane == "gpu"), None)
-        entry = self._idle() if holder is None else self._busy(holder)
-        if self.booked not in (None, holder):
-            self.account.enter(entry if holder is None else ledger.Entry("switching"), at=self.gpu_free_at)
-        self.booked = holder
-        self.account.enter(entry)
-
-    def _busy(self, child: Child) -> ledger.Entry:
-        """What the one who has the GPU does with it."""
-        if child.phase in (Phase.KILLED, Phase.SWEEPING) and self.lane.closed:
-            return ledger.Entry("closed", why=self.lane.closed)
-        if child.phase is Phase.RUNNING and (child.is_program or child.pace is not None):
-            return ledger.Entry("running", child.job.kind, child.job.id)
-        if child.phase is Phase.RUNNING:
-            return ledger.Entry("preparing", job_id=child.job.id)
-        why = child.why or child.stalled
-        return ledger.Entry("saving" if why else "switching", job_id=child.job.id, why=why or "")
-
-    def _idle(self) -> ledger.Entry:
-        """Why nobody has the GPU."""
-        if self.draining:
-            return ledger.Entry("down", why="stopping")
-        if self.lane.waits is not None:
-            return ledger.Entry(self.lane.waits[0], why=self.lane.waits[1])
-        if self.lane.closed or self.space.low:
-            return ledger.Entry("closed", why=self.lane.closed or space.WHY)
-        if queue.is_paused(self.db):
-            return ledger.Entry("paused")
-        if queue.has_due(self.db, "gpu", now=time.time()):
-            return ledger.Entry("switching")
-        later = queue.next_due_at(self.db, now=time.time()) is not None
-        return ledger.Entry("empty", why="what is queued is not due yet" if later else "")
-
-    def _launch(self, job: Job) -> None:
-        """Start a claimed job: its warm standby if there is one, else a cold child."""
-        job = self.lane.fit(self.db, job)
-        try:
-            child = standby.ready_for(self.children, job) or self._start(job)
-            self._go(child, job)
-        except (BadArgs, children.LaneHeld, OSError) as error:
-            self._give_back(job, error)
-            self.due["turn"] = 0.0
-
-    def _go(self, child: Child, job: Job) -> None:
-        """From here on the child is this job's attempt. A program that was started cold is at work already."""
-        device = self.lane.give(child) if job.lane == "gpu" else "cpu"
-        if child.phase is Phase.STANDBY:
-            try:
-                child.go(device)
-            except children.LaneHeld:
-                self.lane.take_back(child)
-                raise
-        child.job, child.claimed, child.began = job, True, time.monotonic()
-        child.watch = stall.watch(job, child.began)
-
-    def _give_back(self, job: Job, error: Exception) -> None:
-        """A claimed job that could not be started: whose fault was it?"""
-        now, why = time.time(), f"it could not be started: {error}"
-        if isinstance(error, BadArgs):
-            queue.fail(self.db, job.id, job.attempt, str(error), now=now, cause="bad args")
-        elif isinstance(error, children.LaneHeld):  # taken since we looked
-            queue.release(self.db, job.id, job.attempt, "the lane was still held", now=now)
-        elif isinstance(error, OSError) and error.errno in OUT_OF_ROOM:
-            say(f"job {job.id} could not be started ({error}): again in {TROUBLE_WAIT_S:.0f} s")
-            queue.release(self.db, job.id, job.attempt, why, now=now)
-            self.rest_until = time.monotonic() + TROUBLE_WAIT_S
+        if holder is not None:
+            entry = booking.busy(holder, self.lane)
+        elif self.draining:
+            entry = ledger.Entry("down", why="stopping")
         else:
-            queue.retry(self.db, job.id, job.attempt, why, now=now)
-
-    def _start(self, job: Job, *, ahead: bool = False) -> Child:
-        child = children.start(job, self.home, self.home_id, self.cgroups, ahead=ahead)
-        self.children.append(child)
-        self.selector.register(child.reports, selectors.EVENT_READ, child)
-        return child
-
-    def _arrange_standby(self) -> None:
-        """Have the job that `claim` would take next stand by; send another one away."""
-        if self.draining or self.space.low:
-            return
-        wanted = standby.wanted(
-            self.db, self.children, self.options, self.spoilt_standby, self.lane, self.can_hold,
-            evergreens=self._keeps_evergreens("gpu"),
-        )  # fmt: skip
-        for child in standby.standing_by(self.children):
-            if wanted is not None and child.stands_for(wanted):
-                return
-            child.why = "another job is next"
-            child.phase = self.drop(child)
-        if wanted is not None:
-            try:
-                self._start(wanted, ahead=True)
-                held.take_memory_back()
-            except (OSError, BadArgs, subprocess.SubprocessError):
-                self.spoilt_standby = (wanted.id, wanted.attempt)  # its own turn says what is wrong
-
-    def _clear_away(self) -> None:
-        """Let go of what is left of children that are over. The next one has its `go` by now."""
-        for child in self.swept:
-            self._unlisten(child)
-            child.close()
-            self.space.cap_logs([child.job.id])
-        self.swept.clear()
+            entry = booking.idle(self.db, self.lane, space.WHY if self.house.space.low else "")
+        self.booking.write(holder, entry)
 
     def _look_after(self) -> None:
-        """The house around the jobs: its disk, their logs, who asks how we are, what a person should hear of."""
-        now = time.monotonic()
+        """The settings when we were told that they changed, and the house around the jobs."""
         if self.told_to_reload:
             self.told_to_reload = False
             self.options, said = settings.read_again(self.home.path, self.options)
-            self.lane.options = self.space.options = self.outbox.options = self.history.options = self.options
+            self.lane.options = self.crew.options = self.options
+            self.house.read_settings(self.options)
             say(said)
-        if now < self.due["house"]:
-            return
-        self.due["house"] = now + LOOK_AFTER_EVERY_S
-        if self.space.look():
+        if self.house.look([child.job.id for child in self.children if child.claimed]):
             self.due["turn"] = 0.0
-        self.space.cap_logs(child.job.id for child in self.children if child.claimed)
-        self.space.write_down(self.db)
-        self.socket.look()
-        self.outbox.look()
-        self.backups.look()
-        self.history.look()
 
     # ── small things ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -575,7 +429,7 @@ class Daemon:
                     verdict.write_progress(self.soft_db, child, now=time.time())
         if now >= self.due["seen"]:
             self.due["seen"] = now + SEEN_EVERY_S
-            if self.account.look():  # the calendar was set
+            if self.booking.account.look():  # the calendar was set
                 standing.reset_clock(self.db, now=time.time())
             self.lane.card.write_down(self.soft_db, now=time.time())
         if any(child.claimed and child.progress is not None for child in self.children):
@@ -583,7 +437,7 @@ class Daemon:
 
     def _wait_s(self) -> float:
         times: list[float] = [
-            max(self.due["turn"], self.rest_until),
+            max(self.due["turn"], self.crew.rest_until),
             self.due["tick"],
             self.lane.card.wakes_at,
             *(c.deadline for c in self.children if c.deadline is not None),
@@ -600,33 +454,11 @@ class Daemon:
             self.due["turn"] = min(self.due["turn"], time.monotonic() + wait_s)
         return wait_s
 
-    def _listen(self) -> None:
-        """Signals, and the doorbell."""
-        tree.become_subreaper()
-        tree.carry_limit(self.home_id)
-        wake, ring = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(ring, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(signum, self._on_signal)
-        if not self.home.doorbell.exists():
-            os.mkfifo(self.home.doorbell, 0o600)
-        bell = os.open(self.home.doorbell, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)  # RDWR: never at its end
-        self.selector.register(wake, selectors.EVENT_READ)
-        self.selector.register(bell, selectors.EVENT_READ)
-
-    def _on_signal(self, signum: int, frame: object) -> None:
+    def _on_signal(self, signum: int, _: object) -> None:
         if signum == signal.SIGHUP:
             self.told_to_reload = True
         else:
             self.draining = True
-
-    def _drain_pipe(self, descriptor: int) -> None:
-        try:
-            while os.read(descriptor, 4096):
-                pass
-        except BlockingIOError:
-            pass
 
 
 ON: dict[Phase, dict[Event, Callable[[Daemon, Child], Phase]]] = {

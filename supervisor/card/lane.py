@@ -23,7 +23,8 @@ from supervisor.card.gpu import Gpu
 from supervisor.card.stay import MARGIN_MIB, Stay, holders
 from supervisor.card.vram import Room
 from supervisor.children import tree
-from supervisor.children.child import Child, LaneHeld, Phase, take_lock
+from supervisor.children.child import Child, Phase
+from supervisor.children.lock import LaneHeld, take_lock
 from supervisor.db import transaction
 from supervisor.home import Home
 from supervisor.job import Job

@@ -6,25 +6,19 @@ holds it at its first instruction.
 """
 
 import enum
-import errno
-import fcntl
-import functools
 import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jobs.kind
-from jobs.contract import EXIT_UNFINISHED, MARK, REPORT_FD, Ticket
-from supervisor import notify
+from jobs.contract import Ticket
 from supervisor.children import held, stall, tree
-from supervisor.home import Home
+from supervisor.children.lock import lock_now
 from supervisor.job import Job
 
 READ_BYTES = 1 << 16
@@ -40,10 +34,6 @@ class Phase(enum.Enum):
     STOPPING = "stopping"  # asked to save and leave; has grace_s
     KILLED = "killed"  # the kernel's turn
     SWEEPING = "sweeping"  # the leader is gone; others of its tree may not be
-
-
-class LaneHeld(Exception):
-    """Somebody holds the lane lock: a process of an earlier attempt. Nobody may be started."""
 
 
 @dataclass(eq=False)
@@ -205,137 +195,6 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     return report if isinstance(report, dict) and "report" in report else None
 
 
-def start(job: Job, home: Home, home_id: str, cgroups: tree.Cgroups, *, ahead: bool = False) -> Child:
-    """A child for a job. A kind's child stands by; a program is at work at once, and its lane must be free.
-
-    ahead: it is not its turn yet: a program is loaded and held. job.attempt is the attempt it will be.
-    Raises BadArgs, LaneHeld, and OSError when it can't be started at all or, ahead, when it can't be held.
-    """
-    workdir = home.workdir(job.id)
-    workdir.mkdir(parents=True, exist_ok=True)
-    lock = home.lane_lock(job.lane) if job.lane == "gpu" else None
-    ticket = Ticket(job.id, job.attempt, job.kind, job.args, str(home.path), str(workdir), str(lock) if lock else None)
-    mark = f"{home_id}:{job.id}:{job.attempt}"
-    program = _program(job)
-    line = ticket.to_line() if program is None else b""
-    # a standby that was dropped had a cgroup of the same attempt: hence the time
-    group = cgroups.make(f"neverrest-{home_id}-{job.id}-{job.attempt}-{time.monotonic_ns()}")
-    reports, report_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    os.set_blocking(report_end, True)
-    kept: dict[str, int] = {}  # descriptors for its `go`
-    try:
-        kept["log"] = os.open(home.log(job.id), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        if program is not None and lock is not None:
-            kept["lock"] = open_lock(lock) if ahead else take_lock(lock)
-        env = dict(os.environ if program is None else program.env)
-        env |= {MARK: mark, REPORT_FD: str(report_end), "NEVERREST_WORKDIR": str(workdir)}
-        passed = [report_end, *([kept["lock"]] if "lock" in kept else [])]
-        process = _spawn(job, program, env, home, kept["log"], passed, group, ahead)
-    except BaseException:
-        for descriptor in (reports, *kept.values()):
-            os.close(descriptor)
-        if group is not None:
-            tree.remove(group)
-        raise
-    finally:
-        os.close(report_end)
-    child = Child(
-        job, ticket, mark, process, reports, program is not None, group, log=kept["log"], lock=kept.get("lock")
-    )
-    if program is None:
-        child.tell(line)
-    elif not ahead:
-        child.phase = Phase.RUNNING
-        child.forget()  # its tree holds the lock now
-    return child
-
-
-def _spawn(
-    job: Job, program: "jobs.kind.Program | None", env: dict[str, str], home: Home, log: int, passed: list[int],
-    group: Path | None, ahead: bool,
-) -> "subprocess.Popen[bytes]":  # fmt: skip
-    """The process of a child. passed: the descriptors that it inherits."""
-    if program is None:
-        env.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a waiting thread sleeps: spinning took the browser's core
-    with held.patience():
-        process = subprocess.Popen(
-            list(program.argv) if program else [sys.executable, "-P", "-u", "-m", "jobs"],
-            cwd=program.cwd if program else home.path,
-            env=env,
-            stdin=subprocess.DEVNULL if program else subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            pass_fds=passed,
-            start_new_session=True,
-            preexec_fn=functools.partial(
-                _before_exec, group, os.getpid() if program else None, None if ahead else job.attempt
-            ),
-        )
-    if program is not None and ahead:
-        held.hold(process)
-    return process
-
-
-def take_lock(lock: Path) -> int:
-    """The lane lock, held, as an inheritable descriptor. Raises LaneHeld."""
-    descriptor = open_lock(lock)
-    try:
-        lock_now(descriptor)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def open_lock(lock: Path) -> int:
-    """The lane lock's file as an inheritable descriptor, not locked yet."""
-    try:
-        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
-    except FileNotFoundError:
-        lock.parent.mkdir(exist_ok=True)
-        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
-    os.set_inheritable(descriptor, True)
-    return descriptor
-
-
-def lock_now(descriptor: int) -> None:
-    """Lock it for all who share the descriptor: for us, and for the child that inherited it. Raises LaneHeld."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            raise LaneHeld("the lane's lock is held") from error
-        raise
-
-
-def _program(job: Job) -> "jobs.kind.Program | None":
-    argv = getattr(jobs.kind.load(job.kind), "argv", None)
-    if argv is None:
-        return None
-    program: jobs.kind.Program = argv(jobs.kind.parse(job.kind, job.args))
-    return program
-
-
 def attempt_mark(attempt: int, pid: int) -> bytes:
     """The line in a job's log where an attempt begins."""
     return f"── attempt {attempt} · {time.strftime('%Y-%m-%d %H:%M:%S %z')} · pid {pid} ──\n".encode()
-
-
-def _before_exec(group: Path | None, supervisor_pid: int | None, attempt: int | None) -> None:
-    """In the child, before exec: into its cgroup. A program also hears of the supervisor's death this way, and its
-    log is marked before it can print; one that is started ahead (attempt is None) stops after exec instead."""
-    if group is not None:
-        tree.join(group)
-    if supervisor_pid is not None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until exec the supervisor's own handler would swallow it
-        if not notify.is_service():  # systemd tells them all; a second SIGTERM would end what the first one started
-            tree.die_with_parent(signal.SIGTERM)
-        if os.getppid() != supervisor_pid:  # it died before we asked to be told
-            os._exit(EXIT_UNFINISHED)
-        if attempt is None:
-            held.ask()
-            return
-        try:
-            os.write(1, attempt_mark(attempt, os.getpid()))
-        except OSError:
-            pass  # a full disk must not stop the job that may free it

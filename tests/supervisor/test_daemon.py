@@ -1,6 +1,7 @@
 """The loop's table, and what it does when the world does not play along."""
 
 import contextlib
+import errno
 import itertools
 import math
 import os
@@ -13,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tower import until
 
-from supervisor import daemon, meta, queue
 from supervisor import db as database
-from supervisor.children import standby, verdict
+from supervisor import meta, queue
+from supervisor.children import crew, standby, verdict
 from supervisor.children.child import Child, Phase
+from supervisor.children.lock import take_lock
 from supervisor.daemon import ON, Daemon, Event
 from supervisor.home import Home
 from supervisor.job import NewJob
@@ -29,7 +31,7 @@ def jobd(tmp_path):
     home = Home(tmp_path)
     database.create(home.queue_db)
     made = Daemon(home, Settings(device="cpu", standby=False, cgroups=False))
-    made.due["house"] = math.inf  # nobody makes backups of it
+    made.house.due_at = math.inf  # nobody makes backups of it
     yield made
     made.db.close()
     made.soft_db.close()
@@ -111,9 +113,9 @@ def test_an_attempt_that_the_queue_does_not_know_any_more_stops_nobody(jobd):
 
 def test_a_machine_without_room_for_a_process_is_no_fault_of_the_job(jobd, monkeypatch):
     def start(*_, **__):
-        raise OSError(daemon.errno.EAGAIN, "Resource temporarily unavailable")
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(daemon.children, "start", start)
+    monkeypatch.setattr(crew, "start", start)
     job_id = queue.add(jobd.db, NewJob("sleep", {}, "gpu"), now=0)
     jobd._turn_if_due()
     job = queue.get(jobd.db, job_id)
@@ -125,9 +127,9 @@ def test_a_machine_without_room_for_a_process_is_no_fault_of_the_job(jobd, monke
 
 def test_a_claimed_job_whose_end_could_not_be_written_is_not_forgotten(jobd, monkeypatch):
     def start(*_, **__):
-        raise OSError(daemon.errno.ENOENT, "no such program")
+        raise OSError(errno.ENOENT, "no such program")
 
-    monkeypatch.setattr(daemon.children, "start", start)
+    monkeypatch.setattr(crew, "start", start)
     job_id = queue.add(jobd.db, NewJob("sleep", {}, "gpu"), now=0)
     with monkeypatch.context() as broken:
         broken.setattr(queue, "retry", lambda *a, **k: (_ for _ in ()).throw(sqlite3.OperationalError("full")))
@@ -156,7 +158,7 @@ def test_a_lane_closed_by_one_child_is_not_opened_by_the_end_of_another(jobd, ca
 
 def test_nobody_is_claimed_while_somebody_holds_the_lane(jobd):
     job_id = queue.add(jobd.db, NewJob("sleep", {}, "gpu"), now=0)
-    held = daemon.children.take_lock(jobd.home.lane_lock("gpu"))  # by ourselves: nobody can be killed for it
+    held = take_lock(jobd.home.lane_lock("gpu"))  # by ourselves: nobody can be killed for it
     assert not jobd._has_work("gpu", time.time())
     os.close(held)
     assert jobd._has_work("gpu", time.time())
@@ -208,20 +210,20 @@ def test_whatever_a_job_reports_it_is_taken_or_named_never_thrown(given_reports,
 
 def test_a_standby_gives_its_memory_back_when_memory_becomes_short(jobd, monkeypatch):
     """And is made anew once there is room again."""
-    jobd.options = Settings(standby_min_free_mib=1000)
+    jobd.crew.options = Settings(standby_min_free_mib=1000)
     free_mib = [4000]
     monkeypatch.setattr(standby, "free_memory_mib", lambda: free_mib[0])
     running_child(jobd)
     queue.add(jobd.db, NewJob("sleep", {}, "gpu"), now=0)
-    jobd._arrange_standby()
+    jobd.crew.arrange_standby(evergreens=False)
     [child] = standby.standing_by(jobd.children)
     free_mib[0] = 499
-    jobd._arrange_standby()
+    jobd.crew.arrange_standby(evergreens=False)
     assert (standby.standing_by(jobd.children), child.phase) == ([], Phase.KILLED)
     until_ended(jobd, child)
     assert queue.get(jobd.db, 2).attempt == 0
     free_mib[0] = 4000
-    jobd._arrange_standby()
+    jobd.crew.arrange_standby(evergreens=False)
     [again] = standby.standing_by(jobd.children)
     jobd.drop(again)
     until_ended(jobd, again)
@@ -231,14 +233,14 @@ def until_ended(jobd: Daemon, child: Child) -> None:
     """Let it end, and clear away what is left of it."""
 
     def ended() -> bool:
-        for one, _ in jobd._exits():
+        for one in jobd.crew.exits():
             one.phase = jobd.end(one)
         for one in [one for one in jobd.children if one.phase is Phase.SWEEPING]:
             one.phase = jobd.sweep(one)
         return child not in jobd.children
 
     until(ended)
-    jobd._clear_away()
+    jobd.crew.clear_away()
 
 
 def test_a_job_that_reports_often_does_not_cost_a_look_at_the_queue_each_time(jobd, monkeypatch):

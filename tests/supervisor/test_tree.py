@@ -12,7 +12,7 @@ from tower import until
 
 from jobs.contract import MARK
 from supervisor.children import tree
-from supervisor.children.child import take_lock
+from supervisor.children.lock import take_lock
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_the_lock_finds_who_holds_it_and_who_inherited_it_and_not_who_merely_loo
 
 
 def test_a_lock_is_not_taken_twice(tmp_path):
-    from supervisor.children.child import LaneHeld
+    from supervisor.children.lock import LaneHeld
 
     lock = tmp_path / "gpu0.lock"
     held = take_lock(lock)
