@@ -51,7 +51,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured here, too")
     told = parser.parse_args(argv)
-    print(f"{told.n_layer} x {told.n_embd}, {torch.get_num_threads()} threads, torch {torch.__version__}, {told.device}")
+    print(
+        f"{told.n_layer} x {told.n_embd}, {torch.get_num_threads()} threads, torch {torch.__version__}, {told.device}"
+    )
     found = [row for part in told.only.split(",") for row in PARTS[part](told)]
     if told.json is not None:
         told.json.write_text(json.dumps(found, indent=1) + "\n")
@@ -83,7 +85,10 @@ def beside(told: argparse.Namespace, part: str, sizes: dict[str, Any], vocab_siz
             x, y = rectangle(batch, trainer.device)
             trainer._read_step = lambda batch=batch: [batch]  # type: ignore[method-assign]
             lr = learning_rate(trainer.config, number + 1)
-            turns = {"ours": lambda: trainer.advance(lambda: False).loss, "theirs": lambda x=x, y=y: peer.step(x, y, lr)}
+            turns = {
+                "ours": lambda: trainer.advance(lambda: False).loss,
+                "theirs": lambda x=x, y=y: peer.step(x, y, lr),
+            }
             took, losses = {}, {}
             for who in sorted(turns, reverse=number % 2 == 1):
                 took[who], losses[who] = timed(turns[who], trainer.device)

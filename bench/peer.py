@@ -45,7 +45,9 @@ def checkout(folder: Path) -> ModuleType:
 class Peer:
     """Its model with our weights, its optimizer, its step."""
 
-    def __init__(self, folder: Path, model: GPT, config: TrainConfig, dtype: torch.dtype, *, compiled: bool = False) -> None:
+    def __init__(
+        self, folder: Path, model: GPT, config: TrainConfig, dtype: torch.dtype, *, compiled: bool = False
+    ) -> None:
         shape = model.config
         if (shape.pos, shape.norm, shape.mlp, shape.tied, shape.qk_norm) != ("learned", "layer", "gelu", True, False):
             raise BadConfig("nanoGPT has learned positions, layer norms, a GELU, a tied head and nothing else")

@@ -148,6 +148,7 @@ def kept_bytes(config: GPTConfig, tokens: int, rows: int, stream_bytes: int, *, 
         return config.n_layer * tokens * config.n_embd * stream_bytes
     one, last = (_block_bytes(config, tokens, mlp_tokens, stream_bytes) for mlp_tokens in (tokens, rows))
     embedded = 4 * 8 * tokens + (config.n_embd * tokens if config.dropout else 0)  # ids, positions, bounds; a mask
+    embedded += config.head_size * tokens * stream_bytes if config.pos == "rope" else 0  # cosines and sines
     return (config.n_layer - 1) * one + last + rows * (config.n_embd * stream_bytes + STATS_BYTES) + embedded
 
 
@@ -156,8 +157,6 @@ def _block_bytes(config: GPTConfig, tokens: int, mlp_tokens: int, stream_bytes: 
     attention = 2 * width + heads_width(config) + width  # what came in, normed, q k v, what attention gave
     if config.qk_norm or config.pos == "rope":  # queries and keys anew; v keeps the old ones alive, being part of them
         attention += width + config.kv_heads * config.head_size
-    if config.pos == "rope":
-        attention += 2 * config.head_size  # cosines and sines, for queries and for keys
     softmax = 4 * config.n_head + STATS_BYTES  # the log-sum-exp of each query, fp32
     # what came in, normed, before and after the nonlinearity; a gate's two halves, what it opens, what comes out
     mlp = 2 * width + (4 if config.mlp == "swiglu" else 2) * config.mlp_width

@@ -19,6 +19,7 @@ from gpt.config import GPTConfig
 
 # q (..., H, D), k and v (..., G, D) -> (..., H, D): how positions see each other; training and sampling bring their own
 Mix = Callable[[Tensor, Tensor, Tensor], Tensor]
+Turns = tuple[Tensor, Tensor] | None  # cosines and sines (..., 1, D / 2) of the rows' positions; None without rope
 ROPE_BASE = 10_000.0  # arXiv:2104.09864
 
 
@@ -55,18 +56,18 @@ class Attention(nn.Module):
         self.q_norm = Norm(config.head_size, config.norm, bias=False) if config.qk_norm else None
         self.k_norm = Norm(config.head_size, config.norm, bias=False) if config.qk_norm else None
 
-    def split(self, x_TC: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x: (..., C); positions: (...). Gives q (..., H, D), k and v (..., G, D), normed and turned as configured."""
+    def split(self, x_TC: Tensor, turns: Turns) -> tuple[Tensor, Tensor, Tensor]:
+        """x: (..., C). Gives q (..., H, D), k and v (..., G, D), normed and turned as configured."""
         heads = self.config.n_head, self.config.kv_heads, self.config.kv_heads
         q, k, v = self.qkv(x_TC).unflatten(-1, (sum(heads), -1)).split(heads, dim=-2)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
-        if self.config.pos == "rope":
-            q, k = rotate(q, positions), rotate(k, positions)
+        if turns is not None:
+            q, k = rotate(q, turns), rotate(k, turns)
         return q, k, v
 
-    def forward(self, x_TC: Tensor, positions: Tensor, mix: Mix) -> Tensor:
-        return cast(Tensor, self.out(mix(*self.split(x_TC, positions)).flatten(-2)))
+    def forward(self, x_TC: Tensor, turns: Turns, mix: Mix) -> Tensor:
+        return cast(Tensor, self.out(mix(*self.split(x_TC, turns)).flatten(-2)))
 
 
 class MLP(nn.Module):
@@ -95,9 +96,9 @@ class Block(nn.Module):
         self.mlp = MLP(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x_TC: Tensor, positions: Tensor, mix: Mix, rows: Tensor | None = None) -> Tensor:
+    def forward(self, x_TC: Tensor, turns: Turns, mix: Mix, rows: Tensor | None = None) -> Tensor:
         """rows: give only these, (R, C); attention reads all of them all the same."""
-        x_TC = x_TC + self.dropout(self.attn(self.attn_norm(x_TC), positions, mix))
+        x_TC = x_TC + self.dropout(self.attn(self.attn_norm(x_TC), turns, mix))
         x_RC = x_TC if rows is None else x_TC.index_select(0, rows)
         return x_RC + cast(Tensor, self.dropout(self.mlp(self.mlp_norm(x_RC))))
 
@@ -164,6 +165,15 @@ class GPT(nn.Module):
             x = x + self.wpe(positions)
         return cast(Tensor, self.dropout(x)).to(self.dtype)
 
+    def turns(self, positions: Tensor) -> Turns:
+        """How far each row's queries and keys are turned: the same in every layer."""
+        if self.config.pos != "rope":
+            return None
+        half = self.config.head_size // 2
+        speed = ROPE_BASE ** (-torch.arange(half, device=positions.device, dtype=torch.float32) / half)
+        angle = positions[..., None, None].float() * speed
+        return angle.cos().to(self.dtype), angle.sin().to(self.dtype)
+
     def forward(self, tokens_T: Tensor, docs: Documents, rows: Tensor | None = None) -> Tensor:
         """(T,) token ids -> (T, C) hidden, ready for the head.
 
@@ -171,10 +181,10 @@ class GPT(nn.Module):
         others stop there: with 40 % of rows labelled, most of the last MLP is saved.
         """
         mix = partial(self.attend, docs=docs)
-        x_TC = self.embed(tokens_T, docs.positions)
+        x_TC, turns = self.embed(tokens_T, docs.positions), self.turns(docs.positions)
         for block in self.blocks[:-1]:
-            x_TC = self._through(block, x_TC, docs.positions, mix)
-        return cast(Tensor, self.norm(self._through(self.blocks[-1], x_TC, docs.positions, mix, rows)))
+            x_TC = self._through(block, x_TC, turns, mix)
+        return cast(Tensor, self.norm(self._through(self.blocks[-1], x_TC, turns, mix, rows)))
 
     def _through(self, block: nn.Module, x_TC: Tensor, *more: object) -> Tensor:
         if self.recompute and torch.is_grad_enabled():
@@ -189,13 +199,10 @@ class GPT(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
 
-def rotate(x: Tensor, positions: Tensor) -> Tensor:
-    """Rotary position embedding. x: (..., heads, D), D even; positions: (...)."""
-    half = x.shape[-1] // 2
-    speed = ROPE_BASE ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
-    angle = positions[..., None, None].float() * speed
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-    a, b = x[..., :half], x[..., half:]
+def rotate(x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotary position embedding. x: (..., heads, D), D even."""
+    cos, sin = turns
+    a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
 

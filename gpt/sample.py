@@ -147,6 +147,7 @@ def prefill(model: GPT, cache: Cache, prompts: Sequence[Sequence[int]]) -> Tenso
     row_T = torch.arange(len(prompts), device=model.device).repeat_interleave(cache.lengths)
     last_B = torch.tensor(ends, device=model.device) - 1
     x_TC = model.embed(torch.tensor([token for prompt in prompts for token in prompt]).to(model.device), docs.positions)
+    turns = model.turns(docs.positions)
 
     for layer, block in enumerate(model.blocks):
 
@@ -154,7 +155,7 @@ def prefill(model: GPT, cache: Cache, prompts: Sequence[Sequence[int]]) -> Tenso
             cache.k[layer][row_T, :, docs.positions], cache.v[layer][row_T, :, docs.positions] = k, v
             return attend_bucket(q, k, v, docs)
 
-        x_TC = block(x_TC, docs.positions, mix, last_B if layer == len(model.blocks) - 1 else None)
+        x_TC = block(x_TC, turns, mix, last_B if layer == len(model.blocks) - 1 else None)
     return model.logits(model.norm(x_TC))
 
 
@@ -164,7 +165,7 @@ def advance(model: GPT, cache: Cache, tokens: list[int]) -> Tensor:
     rows = torch.arange(len(tokens), device=model.device)
     size = int(position_B.max()) + 1
     seen_B11S = (torch.arange(size, device=model.device) <= position_B[:, None])[:, None, None]
-    x_BC = model.embed(torch.tensor(tokens, device=model.device), position_B)
+    x_BC, turns = model.embed(torch.tensor(tokens, device=model.device), position_B), model.turns(position_B)
 
     for layer, block in enumerate(model.blocks):
         assert isinstance(block, Block)
@@ -177,7 +178,7 @@ def advance(model: GPT, cache: Cache, tokens: list[int]) -> Tensor:
             )
             return y.squeeze(2)
 
-        x_BC = block(x_BC, position_B, mix)
+        x_BC = block(x_BC, turns, mix)
     cache.lengths = position_B + 1
     return model.logits(model.norm(x_BC))
 
