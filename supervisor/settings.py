@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from supervisor.errors import Refused
 
 LIVE = (  # by a reload, too
-    "grace_s", "min_slice_s", "reclaim_s", "cpu_slots", "standby_min_free_mib", "reserve_mib", "log_mib",
-    "disk_floor_mib", "notify",
+    "grace_s", "min_slice_s", "turn_s", "reclaim_s", "cpu_slots", "standby", "standby_min_free_mib", "reserve_mib",
+    "log_mib", "disk_floor_mib", "keep_days", "notify",
 )  # fmt: skip
 OCCASIONS = ("failed", "held", "gpu", "disk", "queue", "empty", "weekly")
 

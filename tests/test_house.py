@@ -1,6 +1,7 @@
 """The house rules, held by a machine: which way imports run, what start-up costs, that nothing heavy leaks in."""
 
 import ast
+import dataclasses
 import json
 import os
 import pkgutil
@@ -8,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -122,14 +124,19 @@ def test_the_readme_names_every_command_and_every_kind():
         assert f"`{kind}`" in readme, f"README does not name the kind {kind}"
 
 
-def test_the_readme_names_every_setting():
-    import dataclasses
-
-    from supervisor.settings import Settings
+def test_the_readme_has_every_setting_with_the_default_it_really_has():
+    from supervisor.settings import Notify, Settings
 
     readme = (ROOT / "README.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", readme, re.MULTILINE))
     for field in dataclasses.fields(Settings):
-        assert f"`{field.name}`" in readme, f"README does not name the setting {field.name}"
+        if field.name == "cpu_slots":  # by the machine
+            assert rows[field.name] == "half the cores"
+        elif field.name != "notify":
+            said = tomllib.loads(f"value = {rows[field.name]}")["value"]
+            assert said == field.default, f"README says {field.name} = {said}, it is {field.default}"
+    example = tomllib.loads(readme.split("```toml\n")[1].split("```")[0])["notify"]
+    assert set(example) == {field.name for field in dataclasses.fields(Notify)}
 
 
 def _commands() -> list[str]:
