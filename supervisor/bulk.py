@@ -5,7 +5,8 @@ test holds that each gives what queue.py gives, job by job.
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,11 @@ from supervisor.job import LANES, NewJob
 from supervisor.queue import AFRESH
 
 OPEN = "state in ('queued', 'running', 'paused')"
+COPY = (  # the last two columns are numbers of `common`
+    f"insert into job ({', '.join(rows.COLUMNS)}) select {', '.join(rows.COLUMNS[:-2])}, env.id, origin.id"
+    " from laid left join common as env on env.number = env_id left join common as origin on origin.number = origin_id"
+    " where laid.rowid > ? and laid.rowid <= ? order by laid.rowid"
+)
 
 
 @dataclass(frozen=True)
@@ -79,21 +85,94 @@ def choose(db: sqlite3.Connection, ids: Sequence[int]) -> None:
     db.executemany("insert into chosen values (?)", [(job_id,) for job_id in ids])
 
 
+# ── into the queue ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
 def add_many(db: sqlite3.Connection, new: Iterable[NewJob], *, now: float) -> list[int]:
     """queue.add for very many, all or none. Their ids, in their order."""
-    ids: list[int] = []
-    plain: list[tuple[Any, ...]] = []
-    known: dict[int, tuple[object, Any]] = {}
+    laid = LaidOut(db, new, now=now)
     with transaction(db):
+        return laid.queue()
+
+
+class LaidOut:
+    """Very many new jobs, in tables that this connection alone sees: ready to be copied into the queue.
+
+    So the queue is locked for the copy only, and a statement for all rows takes less than one for each.
+    """
+
+    def __init__(self, db: sqlite3.Connection, new: Iterable[NewJob], *, now: float) -> None:
+        self._db, self._now = db, now
+        self._count = self._copied = 0  # rows
+        self._others: list[tuple[NewJob, int]] = []  # who must be added alone, and after how many of the rows
+        self._common: list[Any] = []  # environments and origins, by their number here
+        db.execute("drop table if exists temp.laid")
+        db.execute("drop table if exists temp.common")
+        db.execute(f"create temp table laid ({', '.join(rows.COLUMNS)})")
+        db.execute("create temp table common (number integer primary key, id integer)")
+        with _own_transaction(db):
+            marks = ", ".join("?" * len(rows.COLUMNS))
+            db.executemany(f"insert into laid values ({marks})", self._rows(new))
+
+    def _rows(self, new: Iterable[NewJob]) -> Iterator[tuple[Any, ...]]:
+        known: dict[int, tuple[object, Any]] = {}
         for job in new:
             if job.key is None and not job.after and _lawful(job):
-                plain.append(rows.row(db, job, now, 0, known))
+                self._count += 1
+                yield rows.row(self._number, job, self._now, 0, known)
             else:  # it asks what is there already: what stands before it must be. Or the database says what is wrong
-                ids += _insert(db, plain, now)
-                plain = []
-                ids.append(queue.add(db, job, now=now))
-        ids += _insert(db, plain, now)
-    return ids
+                self._others.append((job, self._count))
+
+    def _number(self, value: Any) -> int | None:
+        if not rows.is_shared(value):
+            return None
+        self._common.append(value)
+        return len(self._common) - 1
+
+    def queue(self) -> list[int]:
+        """Queue them, once. Their ids, in their order."""
+        ids: list[int] = []
+        with transaction(self._db):
+            for number, value in enumerate(self._common):
+                self._db.execute("insert into common values (?, ?)", (number, rows.share(self._db, value)))
+            for job, before in self._others:
+                ids += self._copy(before)
+                ids.append(queue.add(self._db, job, now=self._now))
+            ids += self._copy(self._count)
+        return ids
+
+    def _copy(self, until: int) -> Sequence[int]:
+        """Queue the rows up to that one that are not yet. Their ids: inside a transaction nobody comes between."""
+        if until == self._copied:
+            return ()
+        found = self._db.execute("select seq from sqlite_sequence where name = 'job'").fetchone()
+        last = found["seq"] if found else 0
+        self._db.execute("pragma ignore_check_constraints = on")  # _lawful has looked: twice would be a third more
+        try:
+            self._db.execute(COPY, (self._copied, until))
+        finally:
+            self._db.execute("pragma ignore_check_constraints = off")
+        self._db.execute(
+            "insert into event (job_id, attempt, at, what) select id, 0, ?, 'added' from job where id > ?",
+            (self._now, last),
+        )
+        count, self._copied = until - self._copied, until
+        return range(last + 1, last + 1 + count)
+
+
+@contextmanager
+def _own_transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """For tables that only this connection sees: it locks nothing of the queue. Without it each row would be one."""
+    if db.in_transaction:
+        yield
+        return
+    db.execute("begin deferred")
+    try:
+        yield
+        db.execute("commit")
+    except BaseException:
+        db.rollback()
+        raise
 
 
 def _lawful(new: NewJob) -> bool:
@@ -102,18 +181,3 @@ def _lawful(new: NewJob) -> bool:
         new.lane in LANES and new.max_failures >= 1 and new.parent_id is None
         and (new.needs_vram_mib is None or new.needs_vram_mib >= 0) and (new.stall_s is None or new.stall_s > 0)
     )  # fmt: skip
-
-
-def _insert(db: sqlite3.Connection, new: Sequence[tuple[Any, ...]], now: float) -> Sequence[int]:
-    """Rows of COLUMNS, inside a transaction: nobody else takes an id between two of them."""
-    found = db.execute("select seq from sqlite_sequence where name = 'job'").fetchone()
-    last = found["seq"] if found else 0
-    db.execute("pragma ignore_check_constraints = on")  # _lawful has looked: twice would be 5 of 20 µs a job
-    try:
-        db.executemany(rows.INSERT, new)
-    finally:
-        db.execute("pragma ignore_check_constraints = off")
-    db.execute(
-        "insert into event (job_id, attempt, at, what) select id, 0, ?, 'added' from job where id > ?", (now, last)
-    )
-    return range(last + 1, last + 1 + len(new))

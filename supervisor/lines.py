@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jobs.kind
 from jobs.contract import BadArgs
@@ -26,12 +26,11 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
 MOST_CHECKED = 10_000  # args that are remembered as good: most lines of a large file say the same ones
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A job of the file, and its tags."""
 
     job: NewJob
-    tags: tuple[str, ...]
+    tags: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -55,13 +54,22 @@ def read(lines: Iterable[str], called: str, home: Path, origin: Mapping[str, Any
             raise Refused(f"{called}, line {number}: {error}. Nothing of it was queued") from error
 
 
-def add(db: sqlite3.Connection, found: Sequence[Line], *, now: float) -> Sequence[int]:
-    """Queue them, all or none. Their ids; with a key that is taken, that of the job that has it."""
+def add(db: sqlite3.Connection, found: Iterable[Line], *, now: float) -> Sequence[int]:
+    """Queue them, all or none, once the last one is read. Their ids; with a key that is taken, whose it is."""
+    tagged: dict[str, list[int]] = {}  # which lines have a tag
+    laid = bulk.LaidOut(db, _jobs(found, tagged), now=now)
     with transaction(db):
-        ids = bulk.add_many(db, (line.job for line in found), now=now)
-        for name in sorted({name for line in found for name in line.tags}):
-            tags.change(db, [job_id for job_id, line in zip(ids, found, strict=True) if name in line.tags], [name])
+        ids = laid.queue()
+        for name in sorted(tagged):
+            tags.change(db, [ids[number] for number in tagged[name]], [name])
     return ids
+
+
+def _jobs(found: Iterable[Line], tagged: dict[str, list[int]]) -> Iterator[NewJob]:
+    for number, line in enumerate(found):
+        for name in line.tags:
+            tagged.setdefault(name, []).append(number)
+        yield line.job
 
 
 def _no_number(name: str) -> float:
@@ -98,7 +106,7 @@ class _Reader:
             available_at=get("not_before", self.now), max_failures=get("max_failures", MAX_FAILURES),
             key=get("key"), needs_vram_mib=get("needs_vram_mib"), stall_s=get("stall_s"), origin=self.origin,
         )  # fmt: skip
-        return Line(job, tuple(get("tags", ())))
+        return Line(job, get("tags", ()))
 
     def _look_at(self, told: dict[str, Any]) -> None:
         """That it has the fields of a line, of the types they have."""

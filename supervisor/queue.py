@@ -19,6 +19,7 @@ import math
 import random
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from supervisor import rows, shared
@@ -50,7 +51,7 @@ def add(db: sqlite3.Connection, new: NewJob, *, now: float) -> int:
             return known
         after = sorted(set(new.after))
         blockers = sum(get(db, needed).state != "succeeded" for needed in after)
-        job_id = db.execute(rows.INSERT, rows.row(db, new, now, blockers, {})).lastrowid
+        job_id = db.execute(rows.INSERT, rows.row(partial(rows.share, db), new, now, blockers, {})).lastrowid
         assert job_id is not None
         db.executemany("insert into need values (?, ?)", [(job_id, needed) for needed in after])
         _log(db, job_id, 0, "added", at=now)

@@ -16,15 +16,14 @@ INSERT = f"insert into job ({', '.join(COLUMNS)}) values ({', '.join('?' * len(C
 
 
 def row(
-    db: sqlite3.Connection, new: NewJob, now: float, blockers: int, known: dict[int, tuple[object, Any]]
+    share: Callable[[Any], int | None], new: NewJob, now: float, blockers: int, known: dict[int, tuple[object, Any]]
 ) -> tuple[Any, ...]:
-    """A new job as COLUMNS. known: what many of them hold in common and is made already."""
+    """A new job as COLUMNS. share: gives a text its number. known: what many have in common and is made already."""
     env = new.args.get("env")
     return (
         new.key, new.kind, new.name or new.kind, _once(known, new.args, fold), new.lane, new.priority,
         new.preemptible, blockers, new.available_at, new.max_failures, new.parent_id, now, new.needs_vram_mib,
-        new.stall_s, new.evergreen_id, _once(known, env, lambda env: share(db, env)),
-        _once(known, new.origin, lambda origin: share(db, origin)),
+        new.stall_s, new.evergreen_id, _once(known, env, share), _once(known, new.origin, share),
     )  # fmt: skip
 
 
@@ -37,12 +36,13 @@ def _once(known: dict[int, tuple[object, Any]], of: Any, make: Callable[[Any], A
 
 def fold(args: Mapping[str, Any]) -> str:
     """Args as the table keeps them: without the environment, which many jobs have in common."""
-    return json.dumps({key: value for key, value in args.items() if key != "env" or not _is_shared(value)})
+    return json.dumps({key: value for key, value in args.items() if key != "env" or not is_shared(value)})
 
 
-def _is_shared(value: object) -> bool:
+def is_shared(value: object) -> bool:
+    """Whether it is kept once for all jobs that have it: an environment or an origin that holds anything."""
     return isinstance(value, dict) and bool(value)
 
 
 def share(db: sqlite3.Connection, value: Any) -> int | None:
-    return shared.keep(db, value) if _is_shared(value) else None
+    return shared.keep(db, value) if is_shared(value) else None

@@ -61,8 +61,7 @@ def add_lines(told: argparse.Namespace) -> None:
     gc.disable()  # it would look through all lines again and again, a quarter of the time, and find nothing
     try:
         with _opened(told.lines) as file:
-            found = list(lines.read(file, told.lines, home.path, came, now=now))
-        ids = lines.add(home.connect(), found, now=now)
+            ids = lines.add(home.connect(), lines.read(file, told.lines, home.path, came, now=now), now=now)
     except UnicodeDecodeError as error:
         raise Refused(f"--from {told.lines}: it takes text in UTF-8 ({error}). Nothing of it was queued") from error
     finally:

@@ -109,13 +109,26 @@ def test_many_are_what_they_would_be_one_by_one(db, tmp_path):
     ]  # fmt: skip
     ids = bulk.add_many(db, new, now=7.0)
     assert ids == [1, 2, 3, 4]
-    again = [queue.add(db, NewJob(**{**vars(job), "key": None}), now=7.0) for job in new]
+    again = [queue.add(db, job._replace(key=None), now=7.0) for job in new]
     for many, alone in zip(ids, again, strict=True):
         skip = ("id", "key", "env_id", "origin_id")
         left, right = ({k: v for k, v in vars(queue.get(db, i)).items() if k not in skip} for i in (many, alone))
         assert left == right
     history = "select attempt, at, what, detail from event where job_id = ?"
     assert [tuple(r) for r in db.execute(history, (1,))] == [tuple(r) for r in db.execute(history, (5,))]
+
+
+def test_who_reads_a_million_lines_keeps_nobody_from_the_queue(tower, tmp_path):
+    others = []
+
+    def read():
+        for number in range(3):
+            others.append(queue.add(tower.db, NewJob("sleep", {}, "gpu"), now=1.0))  # another connection
+            yield NewJob("sleep", {"n": number}, "gpu")
+
+    mine = bulk.add_many(tower.home.connect(), read(), now=2.0)
+    assert (others, mine) == ([1, 2, 3], [4, 5, 6])
+    assert [tower.job(job_id).args for job_id in mine] == [{"n": 0}, {"n": 1}, {"n": 2}]
 
 
 @pytest.mark.parametrize("wrong", [{"lane": "tpu"}, {"max_failures": 0}, {"needs_vram_mib": -1}, {"stall_s": 0.0}])
