@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gpt import checkpoint, metrics, schedule
 from gpt.attention import choose
+from gpt.begin import check_fits, first_model
 from gpt.checkpoint import Checkpoint
 from gpt.config import BadConfig, Diverged, TrainConfig
 from gpt.data import Batch, context_at, read_batch
@@ -96,14 +97,15 @@ class Trainer:
         use_threads(config.threads)
         self.device = torch.device(config.device)
         torch.manual_seed(config.seed)
-        self.model = GPT(config.model, seed=config.seed)
+        # one that resumes needs no other model's weights, which may be gone by now
+        self.model, self.longest = first_model(config if resume is None else replace(config, init=None), pack)
         # bf16 needs no loss scaling and CUDA cards are built for it; the CPU stays exact
         self.model.dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
         self.model.use_attention(choose(config.attention, self.device, self.model.dtype))
         self.model.recompute = config.recompute
         self.model.to(self.device)
         self._make_optimizer()
-        self.step = self.contexts_seen = self.tokens_seen = self.longest = 0
+        self.step = self.contexts_seen = self.tokens_seen = 0
         self.writer = checkpoint.Writer(workdir / "checkpoint", tell, pin_every=config.pin_every)
         self.spikes = Spikes(config.max_deviations, config.max_skips, config.max_rollbacks)
         self.tell = tell
@@ -202,9 +204,9 @@ class Trainer:
         found = checkpoint.load_newest(self.workdir / "checkpoint", self.tell)
         place = self.contexts_seen
         if found is None:
-            self.step = self.tokens_seen = self.longest = 0
+            self.step = self.tokens_seen = 0
             torch.manual_seed(self.config.seed)
-            fresh = GPT(self.config.model, seed=self.config.seed)
+            fresh, self.longest = first_model(self.config, self.pack)
             self.model.load_state_dict(fresh.state_dict())
             self._make_optimizer()
         else:
@@ -303,12 +305,13 @@ class Trainer:
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "fixed": fixed(self.config, self.pack),
-            "config": {**asdict(self.config), "pack": self.config.pack.name},
+            "config": {**asdict(self.config), "pack": self.config.pack.name, "init": init_name(self.config)},
         }
 
     def _restore(self, resume: Checkpoint) -> None:
         state = resume.state
-        now, then = fixed(self.config, self.pack), {"optimizer": "adamw"} | state["fixed"]  # once there was no other
+        once = {"optimizer": "adamw", "init": None}  # there was no other then
+        now, then = fixed(self.config, self.pack), once | state["fixed"]
         if changed := [name for name, value in then.items() if now.get(name) != value]:
             raise BadConfig(
                 f"the checkpoint at step {resume.step} was made with another {', '.join(changed)}: "
@@ -350,22 +353,11 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 def fixed(config: TrainConfig, pack: Pack) -> dict[str, Any]:
     """What a run can't change on the way. The rest (steps, lr, micro_batch ...) may be edited between attempts."""
     settings = {"model": config.model.to_json(), "seed": config.seed, "optimizer": config.optimizer}
-    return {**settings, "pack": pack.manifest["sha256"]}
+    return {**settings, "init": init_name(config), "pack": pack.manifest["sha256"]}
 
 
-def check_fits(config: TrainConfig, pack: Pack) -> None:
-    """Raises BadConfig when the model can't take the pack's contexts or tokens."""
-    if pack.num_contexts("train") == 0:
-        raise BadConfig(f"the pack {config.pack.name} has no train contexts: pack more articles")
-    if pack.context_len > config.model.context_len:
-        raise BadConfig(
-            f"the pack's contexts are {pack.context_len} tokens, the model takes {config.model.context_len}: "
-            f"set context_len={pack.context_len}"
-        )
-    if (vocab := pack.manifest.get("vocab_size")) is not None and vocab > config.model.vocab_size:
-        raise BadConfig(
-            f"the pack's tokenizer has {vocab} pieces, the model {config.model.vocab_size}: set vocab_size={vocab}"
-        )
+def init_name(config: TrainConfig) -> str | None:
+    return None if config.init is None else config.init.name
 
 
 def use_threads(num: int | None) -> None:
