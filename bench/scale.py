@@ -4,8 +4,9 @@
 
 Queues are filled by `jobctl add --from`; then six in ten of their jobs are over. Then rounds go over all of them in
 turn, so that a busy machine is busy for all. claim: one transaction with its commit on the disk. add, list, show,
-status: whole processes, as a user waits for them. turn: from one short program's start to the next one's, under a jobd
-that serves this queue. Walls are medians.
+status, prompt: whole processes, as a user waits for them. turn: from one short program's start to the next one's, under
+a jobd that serves this queue. bulk_wait: the longest that another writer waited while the queue was filled. Walls are
+medians.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +33,7 @@ ROUNDS = 7
 CLAIMS = 60  # a round
 TURNS = 25
 DEADLINE_S = 300.0
+WRITE_EVERY_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Costs:
 
     jobs: int
     bulk_per_s: float
+    bulk_wait_ms: float
     claim_p50_ms: float
     claim_p99_ms: float
     commit_p50_ms: float  # of one cell, to the disk: no claim can take less
@@ -48,6 +52,7 @@ class Costs:
     failed_ms: float
     show_ms: float
     status_ms: float
+    prompt_ms: float
     turn_ms: float
     mib: float
 
@@ -59,7 +64,7 @@ class Queue:
         self.home, self.jobs = Home(folder), jobs
         database.create(self.home.queue_db)
         (folder / "settings.toml").write_text('device = "cpu"\n')
-        self.bulk_per_s = fill(self.home, jobs)
+        self.bulk_per_s, self.bulk_wait_ms = fill(self.home, jobs)
         with contextlib.closing(self.home.connect()) as db:
             age(db)
         self.claims: list[float] = []
@@ -77,6 +82,7 @@ class Queue:
             "failed": ("list", "--state", "failed"),
             "show": ("show", str(self.jobs // 2)),
             "status": ("status",),
+            "prompt": ("prompt",),
         }.items():
             self.walls.setdefault(name, []).append(wall(self.home, *words))
 
@@ -86,6 +92,7 @@ class Queue:
         return Costs(
             jobs=self.jobs,
             bulk_per_s=self.bulk_per_s,
+            bulk_wait_ms=self.bulk_wait_ms,
             claim_p50_ms=statistics.median(self.claims),
             claim_p99_ms=statistics.quantiles(self.claims, n=100)[98],
             commit_p50_ms=statistics.median(self.commits),
@@ -96,18 +103,32 @@ class Queue:
         )
 
 
-def fill(home: Home, jobs: int) -> float:
-    """`jobctl add --from` of so many lines. Jobs a second, the interpreter's start included."""
+def fill(home: Home, jobs: int) -> tuple[float, float]:
+    """`jobctl add --from` of so many lines: (jobs a second, the interpreter's start included; bulk_wait_ms)."""
     lines = home.path / "jobs.jsonl"
     with open(lines, "w") as file:
         for number in range(jobs):
             told = {"kind": "sleep", "name": f"nap-{number}", "priority": number % 7, "args": {"seconds": number % 50}}
             file.write(json.dumps(told) + "\n")
+    waits: list[float] = []
+    over = threading.Event()
+    writer = threading.Thread(target=write_now_and_then, args=(home, over, waits))
+    writer.start()
     began = time.perf_counter()
     jobctl(home, "add", "--from", str(lines))
     took_s = time.perf_counter() - began
+    over.set()
+    writer.join()
     lines.unlink()
-    return jobs / took_s
+    return jobs / took_s, max(waits, default=0.0)
+
+
+def write_now_and_then(home: Home, over: threading.Event, waits: list[float]) -> None:
+    """What jobd or another jobctl would do meanwhile. waits: takes the milliseconds of each commit."""
+    with contextlib.closing(home.connect()) as db:
+        db.execute(f"pragma busy_timeout = {1e3 * DEADLINE_S:.0f}")
+        while not over.wait(WRITE_EVERY_S):
+            waits += commit_often(db, times=1)
 
 
 def age(db: "database.sqlite3.Connection") -> None:
@@ -135,10 +156,10 @@ def claim_often(db: "database.sqlite3.Connection") -> list[float]:
     return took
 
 
-def commit_often(db: "database.sqlite3.Connection") -> list[float]:
+def commit_often(db: "database.sqlite3.Connection", times: int = CLAIMS) -> list[float]:
     """Milliseconds of each commit of next to nothing."""
     took = []
-    for number in range(CLAIMS):
+    for number in range(times):
         began = time.perf_counter()
         meta.write(db, "bench", str(number))
         took.append(1e3 * (time.perf_counter() - began))
@@ -175,8 +196,16 @@ def turn(home: Home) -> float:
 
 
 def jobctl(home: Home, *words: str) -> None:
+    """One to its end. subprocess's own timeout asks 20 times a second whether it is over: that would be the result."""
     command = [sys.executable, "-P", "-m", "supervisor.jobctl", "-C", str(home.path), *words]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=DEADLINE_S)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    alarm = threading.Timer(DEADLINE_S, process.kill)
+    alarm.start()
+    try:
+        if code := process.wait():
+            raise subprocess.CalledProcessError(code, command)
+    finally:
+        alarm.cancel()
 
 
 def show(found: list[Costs]) -> None:
