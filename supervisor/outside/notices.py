@@ -3,40 +3,36 @@
 A trigger writes what failed or was held, in the transaction that made it so. The rest is noticed here: the GPU lane or
 the disk, an empty queue, a week that is over. What is due leaves in a process of its own (deliver.py), many notices as
 one message. What did not get out is tried again, also after a crash: a person may hear of a thing twice, never not at
-all. docs/decisions/0014.
+all. Those that are done with stay for `jobctl notices`; without a way to tell anybody that is where they all are.
+docs/decisions/0014, 0029.
 """
 
 import json
-import os
-import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import time
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from jobs.contract import MARK
 from supervisor import ledger, meta, queue
 from supervisor.db import transaction
 from supervisor.home import Home
 from supervisor.notify import say
+from supervisor.outside.delivery import Delivery
 from supervisor.screen import view
 from supervisor.settings import Settings
 
 LOOK_EVERY_S = 1.0
 GAP_S = 10.0  # between two deliveries: many jobs that fail are one message
-DEADLINE_S = 75.0  # for all ways: each has a shorter one of its own
-REAP_S = 0.2
 LEAVE_S = 5.0  # when jobd leaves: so long it waits for what is on its way
 BACKOFF_S, MAX_BACKOFF_S = 30.0, 6 * 3600.0
 GIVE_UP_S = 7 * 86400.0  # older news help nobody
-KEEP_S = 30 * 86400.0
+KEEP_DAYS = 30.0  # where keep_days says nothing else
 AT_ONCE = 1000  # notices in one delivery
 LINES = 40  # of them are in its text
-WEEK_S = 7 * 86400.0
+DAY_S = 86400.0
+WEEK_S = 7 * DAY_S
 WEEKLY_HOUR = 8  # of Monday, local time
 ALARMS = {  # what: (where the queue says how it is, words when it began, words when it is over)
     "gpu": ("lane_closed", "the GPU lane is closed: {}", "the GPU lane is open again"),
@@ -57,10 +53,11 @@ class Outbox:
         if time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + LOOK_EVERY_S
-        if not self.options.notify.ways:
-            forget(self._db)
-            return
         self._notice(time.time())
+        forget(self._db, self.options.keep_days or KEEP_DAYS, now=time.time())
+        if not self.options.notify.ways:
+            close_all(self._db, now=time.time())
+            return
         self._collect()
         if self._under_way is None and time.monotonic() >= self._send_at:
             self._send(time.time())
@@ -118,7 +115,7 @@ class Outbox:
 
     def _message(self, rows: list[sqlite3.Row], now: float) -> dict[str, Any]:
         """What is told: `text` for a person (`content` is what some chat services call it), `notices` for a program."""
-        notices = [self._facts(row) for row in rows]
+        notices = [facts(self._db, row) for row in rows]
         lines = [notice["text"] for notice in notices[:LINES]]
         if len(rows) > LINES:
             lines.append(f"... and {len(rows) - LINES} more: `jobctl list --state failed`")
@@ -127,20 +124,6 @@ class Outbox:
             "text": text, "content": text, "home": str(self._home.path), "host": socket.gethostname(), "at": now,
             "notices": notices,
         }  # fmt: skip
-
-    def _facts(self, row: sqlite3.Row) -> dict[str, Any]:
-        facts = {"id": row["id"], "what": row["what"], "at": row["at"], "text": view.safe(row["text"]), "job": None}
-        if row["job_id"] is not None:
-            job = queue.get(self._db, row["job_id"])
-            facts["job"] = {
-                "id": job.id,
-                "kind": job.kind,
-                "name": job.name,
-                "state": job.state,
-                "attempt": job.attempt,
-            }
-            facts["text"] = view.safe(f"{row['what']}: job {job.id} {job.name}: {row['text']}")
-        return facts
 
     def _collect(self) -> None:
         """Take in how a delivery ended."""
@@ -158,64 +141,6 @@ class Outbox:
         self._under_way = None
         if failed:
             say(view.safe(f"a notice did not get out {'; '.join(failed)}: again later"))
-
-
-class Delivery:
-    """A message under way, in a process of its own. ids: by each way, the notices in it."""
-
-    def __init__(self, told: dict[str, Any], ids: dict[str, list[int]]) -> None:
-        self.ids, self._said = ids, b""
-        self._ended: dict[str, str | None] | None = None
-        self._until = time.monotonic() + DEADLINE_S
-        given = os.memfd_create("notice")  # a pipe would hold up the loop when the message is long
-        try:
-            os.write(given, json.dumps(told).encode())
-            os.lseek(given, 0, os.SEEK_SET)
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "supervisor.outside.deliver"],
-                stdin=given, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
-                env=os.environ | {MARK: "neverrest:notice"},  # no orphan of any job: no sweep takes it for one
-            )  # fmt: skip
-        finally:
-            os.close(given)
-        assert self._process.stdout is not None
-        self._output = self._process.stdout
-        os.set_blocking(self._output.fileno(), False)
-
-    def ended(self) -> dict[str, str | None] | None:
-        """By each way: None when it got out, else why not. None while it is under way. May be asked again."""
-        if self._ended is not None:
-            return self._ended
-        while piece := self._read():
-            self._said += piece
-        if piece is None and time.monotonic() < self._until:
-            return None
-        self.stop()
-        self._ended = dict.fromkeys(self.ids, "no answer in time")
-        for line in self._said.splitlines():
-            try:
-                said = json.loads(line)
-            except ValueError:
-                continue  # it was killed in the middle of a word
-            self._ended[said["way"]] = said["error"]
-        return self._ended
-
-    def stop(self) -> None:
-        """Its time is over, or its work is done."""
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._output.close()
-        try:
-            self._process.wait(REAP_S)
-        except subprocess.TimeoutExpired:
-            pass  # the kernel holds it; whoever waits for children next takes it
-
-    def _read(self) -> bytes | None:
-        """What has come in; nothing at its end; None when there is nothing yet."""
-        try:
-            return os.read(self._output.fileno(), 1 << 16)
-        except BlockingIOError:
-            return None
 
 
 # ── the table ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -270,11 +195,58 @@ def next_monday(now: float) -> float:
     return (at if at.timestamp() > now else at + timedelta(days=7)).timestamp()
 
 
-def forget(db: sqlite3.Connection) -> None:
-    """Nobody wants to be told: nothing piles up."""
-    if db.execute("select 1 from notice limit 1").fetchone():
+def facts(db: sqlite3.Connection, row: sqlite3.Row) -> dict[str, Any]:
+    """A notice for those outside: its text can't harm a terminal. job: None where it is of none, or forgotten."""
+    told = {"id": row["id"], "what": row["what"], "at": row["at"], "text": view.safe(row["text"]), "job": None}
+    if row["job_id"] is not None:
+        job = queue.get(db, row["job_id"])
+        told["job"] = {"id": job.id, "kind": job.kind, "name": job.name, "state": job.state, "attempt": job.attempt}
+        told["text"] = view.safe(f"{row['what']}: job {job.id} {job.name}: {row['text']}")
+    return told
+
+
+def newest(db: sqlite3.Connection, most: int, *, since: float = 0.0) -> list[dict[str, Any]]:
+    """The last notices as `jobctl notices` has them, newest first. since: Unix seconds."""
+    seen = _seen(db)
+    rows = db.execute("select * from notice where at >= ? order by id desc limit ?", (since, most))
+    return [
+        facts(db, row) | {"told": json.loads(row["told"]), "done": row["done_at"] is not None, "new": row["id"] > seen}
+        for row in rows.fetchall()
+    ]
+
+
+def unseen(db: sqlite3.Connection) -> int:
+    """How many there are that nobody has looked at."""
+    return int(db.execute("select count(*) from notice where id > ?", (_seen(db),)).fetchone()[0])
+
+
+def mark_seen(db: sqlite3.Connection) -> None:
+    """Somebody has looked at them."""
+    [last] = db.execute("select coalesce(max(id), 0) from notice").fetchone()
+    if last > _seen(db):
+        meta.write(db, "notices_seen", str(last))
+
+
+def _seen(db: sqlite3.Connection) -> int:
+    return int(meta.read(db, "notices_seen") or 0)
+
+
+def close_all(db: sqlite3.Connection, *, now: float) -> None:
+    """Nobody is to be told: whoever sets a way later hears of what happens then."""
+    if db.execute("select 1 from notice where done_at is null limit 1").fetchone():
         with transaction(db):
-            db.execute("delete from notice")
+            db.execute("update notice set done_at = ? where done_at is null", (now,))
+
+
+def forget(db: sqlite3.Connection, keep_days: float, *, now: float) -> None:
+    """What was done with so long ago goes. Never the newest: its number must not come again, or nobody would see it."""
+    oldest = db.execute("select done_at from notice order by id limit 1").fetchone()
+    if oldest is None or oldest["done_at"] is None or oldest["done_at"] >= now - keep_days * DAY_S:
+        return
+    with transaction(db):
+        db.execute(
+            "delete from notice where done_at < ? and id < (select max(id) from notice)", (now - keep_days * DAY_S,)
+        )
 
 
 def _tell(db: sqlite3.Connection, ids: list[int], way: str) -> None:
@@ -295,7 +267,6 @@ def _settle(db: sqlite3.Connection, notice_id: int, ways: tuple[str, ...], now: 
 
 
 def _close(db: sqlite3.Connection, ids: list[int], *, now: float) -> None:
-    """These are done with. What was done with long ago goes."""
+    """These are done with."""
     with transaction(db):
         db.executemany("update notice set done_at = ? where id = ?", [(now, one) for one in ids])
-        db.execute("delete from notice where done_at < ?", (now - KEEP_S,))

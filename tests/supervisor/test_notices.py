@@ -17,7 +17,7 @@ from supervisor.errors import StaleAttempt
 from supervisor.home import Home
 from supervisor.job import NewJob
 from supervisor.ledger import Entry, Moment
-from supervisor.outside import notices
+from supervisor.outside import delivery, notices
 from supervisor.outside.notices import Outbox
 from supervisor.settings import OCCASIONS, Notify, Settings
 
@@ -165,10 +165,46 @@ def test_the_next_monday_is_a_monday_ahead_at_eight(days):
 # ── out of it ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_nobody_to_tell_and_nothing_piles_up(db, home):
+def test_with_nobody_to_tell_notices_are_kept_and_a_way_that_is_set_later_does_not_bring_old_ones(db, home):
     failed_job(db)
+    meta.write(db, "disk_low", "9 MiB are free")
     outbox(db, home).look()
-    assert rows(db) == []
+    assert [(row["what"], row["told"], bool(row["done_at"])) for row in rows(db)] == [
+        ("failed", "[]", True), ("disk", "[]", True),
+    ]  # fmt: skip
+    command, messages = told_by_command(home)
+    failed_job(db)
+    look_until(outbox(db, home, command=command), lambda: all(row["done_at"] for row in rows(db)), "told")
+    assert [len(message["notices"]) for message in messages()] == [1]
+
+
+def test_what_nobody_has_looked_at_is_new_until_somebody_does(db, home):
+    assert notices.unseen(db) == 0
+    first = failed_job(db)
+    notices.add(db, "weekly", "a quiet week", now=2.0)
+    assert notices.unseen(db) == 2
+    assert [(one["what"], one["new"]) for one in notices.newest(db, 9)] == [("weekly", True), ("failed", True)]
+    notices.mark_seen(db)
+    notices.add(db, "empty", "nothing to do", now=3.0)
+    assert [(one["what"], one["new"]) for one in notices.newest(db, 2)] == [("empty", True), ("weekly", False)]
+    assert notices.unseen(db) == 1
+    [failed] = notices.newest(db, 9, since=4.0)
+    assert failed["job"]["id"] == first
+
+
+def test_notices_go_after_keep_days_and_the_newest_number_never_comes_again(db, home):
+    for text in ("old", "older still, but not told yet"):
+        notices.add(db, "weekly", text, now=1.0)
+    db.execute("update notice set done_at = 1.0 where text = 'old'")
+    notices.forget(db, 2.0, now=1.5 * 86400)
+    assert len(rows(db)) == 2
+    notices.forget(db, 2.0, now=3 * 86400)
+    assert [row["text"] for row in rows(db)] == ["older still, but not told yet"]
+    notices.close_all(db, now=3 * 86400)
+    notices.mark_seen(db)
+    notices.forget(db, 2.0, now=9 * 86400)
+    notices.add(db, "weekly", "new", now=9 * 86400)
+    assert notices.unseen(db) == 1
 
 
 def test_what_nobody_wants_to_hear_of_is_done_with_unsaid(db, home):
@@ -290,7 +326,7 @@ def test_a_way_that_does_not_work_says_why_and_the_notice_stays(db, home, capfd,
 
 
 def test_a_delivery_that_hangs_is_ended_and_tried_again(db, home, monkeypatch, capfd):
-    monkeypatch.setattr(notices, "DEADLINE_S", 0.5)
+    monkeypatch.setattr(delivery, "DEADLINE_S", 0.5)
     monkeypatch.setattr(notices, "BACKOFF_S", 100.0)
     failed_job(db)
     began = home.path / "began"
