@@ -49,7 +49,7 @@ def save(root: Path, checkpoint: Checkpoint, pin_every: int | None = None) -> Pa
     Raises OSError (a full disk) with the ones before still there, and nothing of this one.
     """
     root.mkdir(parents=True, exist_ok=True)
-    place = root / f"step-{checkpoint.step:07d}"
+    place = root / name_of(checkpoint.step)
     beside = root / f".{place.name}.tmp"
     for rest in (*root.glob(".step-*.tmp"), place):  # a writer that was killed; the same step, once lost, made again
         shutil.rmtree(rest, ignore_errors=True)
@@ -64,6 +64,10 @@ def save(root: Path, checkpoint: Checkpoint, pin_every: int | None = None) -> Pa
         if pin_every is None or step_of(old) % pin_every:
             shutil.rmtree(old)
     return place
+
+
+def name_of(step: int) -> str:
+    return f"step-{step:07d}"
 
 
 def step_of(folder: Path) -> int:

@@ -2,6 +2,7 @@
 the n-th context of a run depends on (seed, n) alone, so a checkpoint only keeps n.
 """
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,11 +27,35 @@ class Batch:
     num_tokens: int  # without padding
     seen: MicroBatch
 
+    @property
+    def facts(self) -> "Facts":
+        return Facts(len(self.labels_R), self.num_tokens, self.docs.longest, self.seen)
+
     def to(self, device: torch.device) -> "Batch":
         docs = Documents(self.docs.bounds, device)
         tensors = (x.to(device, non_blocking=True) for x in (self.tokens_T, self.rows_R, self.labels_R))
         tokens, rows, labels = tensors
         return Batch(tokens, docs, rows, labels, self.num_tokens, self.seen)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a step must know of each of its micro-batches, whichever process works it. longest: of its documents."""
+
+    num_labels: int
+    num_tokens: int
+    longest: int
+    seen: MicroBatch
+
+    def to_row(self) -> list[int]:
+        """As whole numbers, to be sent."""
+        hashed = struct.unpack("<4q", bytes.fromhex(self.seen.sha256))
+        return [self.num_labels, self.num_tokens, self.longest, *hashed, *self.seen.contexts]
+
+    @classmethod
+    def from_row(cls, row: list[int]) -> "Facts":
+        labels, tokens, longest, *rest = row
+        return cls(labels, tokens, longest, MicroBatch(tuple(rest[4:]), struct.pack("<4q", *rest[:4]).hex()))
 
 
 def read_batch(pack: Pack, split: str, contexts: Sequence[int]) -> Batch:
@@ -69,9 +94,9 @@ def _epoch_order(seed: int, epoch: int, num_contexts: int) -> Tensor:
     return torch.randperm(num_contexts, generator=generator)  # 8 bytes a context, where a list takes 36
 
 
-def hash_seed(seed: int, epoch: int) -> int:
-    """One 63-bit seed for a pair: neighbours give unrelated streams."""
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def hash_seed(*numbers: int) -> int:
+    """One 63-bit seed for a few numbers: neighbours give unrelated streams."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def context_at(seed: int, place: int, num_contexts: int) -> int:

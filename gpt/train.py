@@ -20,13 +20,16 @@ from gpt.attention import choose
 from gpt.begin import check_fits, first_model
 from gpt.checkpoint import Checkpoint
 from gpt.config import BadConfig, Diverged, TrainConfig
-from gpt.data import Batch, context_at, read_batch
+from gpt.data import Batch, Facts, context_at, hash_seed, read_batch
 from gpt.ema import Ema
 from gpt.loss import labelled_loss
 from gpt.model import GPT
 from gpt.optim import Optimizer
+from gpt.ranks import ALONE, Ranks
 from gpt.shards import Pack, open_pack
 from gpt.spikes import Spikes
+
+DROPOUT = 1  # a stream of random numbers beside the order of the data
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,19 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     tell: Callable[[str], None] = print,
     prepared: tuple[Checkpoint | None, Pack] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Step]:
     """Train from where the workdir stands to config.steps, yielding each step; nothing when it is done already.
 
     stop: asked after each micro-batch; when true the unfinished step is dropped, the last one saved, and we return.
-    prepared: what `prepare` read. Raises BadConfig, checkpoint.Damaged, shards.DamagedPack, FileNotFoundError.
+    prepared: what `prepare` read. ranks: which of several processes this one is; every one of them goes through all
+    steps, rank 0 alone writes, tells and evaluates. Raises BadConfig, checkpoint.Damaged, shards.DamagedPack,
+    FileNotFoundError.
     """
-    trainer = Trainer(config, workdir, *(prepared or prepare(config.pack, workdir, tell)), tell=tell)
+    if not ranks.is_first:
+        prepared, tell = (None, open_pack(config.pack)), silent  # it will be told which checkpoint
+    resume, pack = prepared or prepare(config.pack, workdir, tell)
+    trainer = Trainer(config, workdir, resume, pack, tell=tell, ranks=ranks)
     try:
         while trainer.step < config.steps:
             step = trainer.advance(stop)
@@ -90,17 +99,25 @@ class Trainer:
     """Model, optimizer and place in the data, between two steps."""
 
     def __init__(
-        self, config: TrainConfig, workdir: Path, resume: Checkpoint | None, pack: Pack, *, tell: Callable[[str], None]
+        self,
+        config: TrainConfig,
+        workdir: Path,
+        resume: Checkpoint | None,
+        pack: Pack,
+        *,
+        tell: Callable[[str], None],
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.config, self.workdir, self.pack = config, workdir, pack
+        self.config, self.workdir, self.pack, self.ranks = config, workdir, pack, ranks
         check_fits(config, pack)
-        use_threads(config.threads)
+        ranks.check_shares(config.grad_accum)
+        use_threads(config.threads, ranks.size)
+        resume = self._as_told(resume)
         self.device = torch.device(config.device)
         torch.manual_seed(config.seed)
         # one that resumes needs no other model's weights, which may be gone by now
         self.model, self.longest = first_model(config if resume is None else replace(config, init=None), pack)
-        # bf16 needs no loss scaling and CUDA cards are built for it; the CPU stays exact
-        self.model.dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
+        self.model.dtype = stream_dtype(config.dtype, self.device)
         self.model.use_attention(choose(config.attention, self.device, self.model.dtype))
         self.model.recompute = config.recompute
         self.model.to(self.device)
@@ -114,7 +131,8 @@ class Trainer:
             self.spikes.restore(resume.state.get("spikes", {}))
         self.saved_at = time.monotonic()
         workdir.mkdir(parents=True, exist_ok=True)
-        self.metrics = metrics.open_metrics(workdir / "metrics.db", last_step=self.step)
+        own = workdir / "metrics.db" if ranks.is_first else Path(":memory:")  # of which little is kept
+        self.metrics = metrics.open_metrics(own, last_step=self.step)
         torch.set_flush_denormal(True)  # a rare token's moments shrink into numbers that are slow on a CPU
 
     def _make_optimizer(self) -> None:
@@ -136,7 +154,8 @@ class Trainer:
         while True:
             started = time.monotonic()
             batches = self._read_step()
-            labels = sum(len(batch.labels_R) for batch in batches)
+            facts = self._of_all_ranks(batches)
+            labels = sum(one.num_labels for one in facts)
             rng = self._rng()
             loss = self._accumulate(batches, labels, stop)
             if loss is None:
@@ -146,11 +165,11 @@ class Trainer:
             mean, grad_norm = loss.item(), norm.item()  # the only place where the CPU waits for the GPU
             why = self.spikes.refuse(mean, grad_norm)
             if why is None:
-                return self._finish(batches, labels, mean, grad_norm, started)
+                return self._finish(facts, labels, mean, grad_norm, started)
             self._set_rng(rng)  # as if this data had not been there
             self._skip(why, mean, grad_norm)
 
-    def _finish(self, batches: list[Batch], labels: int, loss: float, grad_norm: float, started: float) -> Step:
+    def _finish(self, facts: list[Facts], labels: int, loss: float, grad_norm: float, started: float) -> Step:
         """The optimizer's step with the gradients that are there."""
         config, number = self.config, self.step + 1
         epoch = self.contexts_seen / self.pack.num_contexts("train")
@@ -160,13 +179,15 @@ class Trainer:
         self.optimizer.step()
         if self.ema is not None:
             self.ema.update(self.model, number)
-        tokens_per_s = sum(batch.num_tokens for batch in batches) / (time.monotonic() - started)
+        tokens_per_s = sum(one.num_tokens for one in facts) / (time.monotonic() - started)
         self.step, self.tokens_seen = number, self.tokens_seen + labels
-        self.longest = max(self.longest, *(batch.docs.longest for batch in batches))
+        self.longest = max(self.longest, *(one.longest for one in facts))
         self.contexts_seen += config.contexts_per_step
-        val_loss = self.evaluate() if number % config.eval_every == 0 or number == config.steps else None
-        row = metrics.Row(number, loss, val_loss, lr, tokens_per_s, self.tokens_seen, decay, grad_norm, time.time())
-        metrics.write_step(self.metrics, row, [batch.seen for batch in batches])
+        val_loss = None
+        if self.ranks.is_first:
+            val_loss = self.evaluate() if number % config.eval_every == 0 or number == config.steps else None
+            row = metrics.Row(number, loss, val_loss, lr, tokens_per_s, self.tokens_seen, decay, grad_norm, time.time())
+            metrics.write_step(self.metrics, row, [one.seen for one in facts])
         return Step(
             number,
             loss,
@@ -201,7 +222,8 @@ class Trainer:
     def _roll_back(self) -> None:
         """To the newest checkpoint, or the beginning, but on in the data: what spoilt the run is not read again."""
         self.writer.finish()
-        found = checkpoint.load_newest(self.workdir / "checkpoint", self.tell)
+        first = self.ranks.is_first
+        found = self._as_told(checkpoint.load_newest(self.workdir / "checkpoint", self.tell) if first else None)
         place = self.contexts_seen
         if found is None:
             self.step = self.tokens_seen = 0
@@ -217,25 +239,41 @@ class Trainer:
         self.tell(f"{self.spikes.skipped} steps were skipped so far: back to step {self.step}, on with other data")
 
     def _read_step(self) -> list[Batch]:
-        """The step's micro-batches, in order: all of them first, for the number of labels."""
+        """This rank's micro-batches of the step, in order: all of them first, for the number of labels."""
         total, config = self.pack.num_contexts("train"), self.config
         places = range(self.contexts_seen, self.contexts_seen + config.contexts_per_step)
         contexts = [context_at(config.seed, place, total) for place in places]
         size = config.micro_batch
-        return [read_batch(self.pack, "train", contexts[i : i + size]) for i in range(0, len(contexts), size)]
+        starts = self.ranks.share(range(0, len(contexts), size))
+        return [read_batch(self.pack, "train", contexts[i : i + size]) for i in starts]
+
+    def _of_all_ranks(self, batches: list[Batch]) -> list[Facts]:
+        """Of all micro-batches of the step, in order, as those say who work them."""
+        mine = [batch.facts for batch in batches]
+        if self.ranks.size == 1:
+            return mine
+        return [Facts.from_row(row) for row in self.ranks.gather([one.to_row() for one in mine])]
 
     def _accumulate(self, batches: list[Batch], labels: int, stop: Callable[[], bool]) -> Tensor | None:
-        """Forward and backward of a step; the mean loss over its labels. None when told to stop."""
+        """Forward and backward of a step; the mean loss over its labels, of all ranks. None when told to stop."""
         self.model.train()
         self.optimizer.zero_grad()
         total = torch.zeros((), device=self.device)
-        for batch in batches:
-            if stop():
+        for number, batch in enumerate(batches):
+            if self.ranks.agree(stop()):
                 return None
+            self._seed_dropout(number)
             loss = batch_loss(self.model, batch.to(self.device)) / labels
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
+        self.ranks.add_up([total, *(p.grad for p in self.model.parameters() if p.grad is not None)])
         return total
+
+    def _seed_dropout(self, number: int) -> None:
+        """What is dropped in a micro-batch hangs on its place in the data alone: whichever rank works it."""
+        if self.config.model.dropout:
+            place = self.contexts_seen + (self.ranks.rank + number * self.ranks.size) * self.config.micro_batch
+            torch.manual_seed(hash_seed(self.config.seed, place, DROPOUT))
 
     @torch.no_grad()
     def evaluate(self) -> float | None:
@@ -263,12 +301,16 @@ class Trainer:
         return dict(self.model.state_dict()) | (self.ema.average if self.ema is not None else {})
 
     def save_is_due(self) -> bool:
+        if not self.ranks.is_first:
+            return False
         late = time.monotonic() - self.saved_at > self.config.checkpoint_every_s
         pinned = self.config.pin_every is not None and self.step % self.config.pin_every == 0
         return late or pinned or self.step % self.config.checkpoint_every == 0
 
     def save(self) -> None:
         """The last finished step is on the disk when this returns. Raises OSError (a full disk)."""
+        if not self.ranks.is_first:
+            return
         self.writer.finish()
         if self.step not in (0, self.writer.saved_step):
             self.writer.write(self._checkpoint())
@@ -302,11 +344,17 @@ class Trainer:
             "tokens_seen": self.tokens_seen,
             "longest": self.longest,
             "spikes": self.spikes.to_json(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
+            **numerics(self.ranks.size),
             "fixed": fixed(self.config, self.pack),
             "config": {**asdict(self.config), "pack": self.config.pack.name, "init": init_name(self.config)},
         }
+
+    def _as_told(self, found: Checkpoint | None) -> Checkpoint | None:
+        """What rank 0 found, on every rank: two that look may see two things."""
+        step = self.ranks.told(0 if found is None else found.step)
+        if self.ranks.is_first or step == 0:
+            return found
+        return checkpoint.load(self.workdir / "checkpoint" / checkpoint.name_of(step))
 
     def _restore(self, resume: Checkpoint) -> None:
         state = resume.state
@@ -319,11 +367,10 @@ class Trainer:
             )
         if resume.step > self.config.steps:
             raise BadConfig(f"the run stands at step {resume.step}, past steps={self.config.steps}: take at least that")
-        if state["threads"] != torch.get_num_threads() or state["torch"] != torch.__version__:
-            self.tell(
-                f"resumed with torch {torch.__version__} on {torch.get_num_threads()} threads, saved with "
-                f"{state['torch']} on {state['threads']}: sums may round another way from here"
-            )
+        here = numerics(self.ranks.size)
+        if differing := [name for name, value in here.items() if state.get(name, value) != value]:
+            told = ", ".join(f"{name} {here[name]} (saved with {state[name]})" for name in differing)
+            self.tell(f"resumed with {told}: sums may round another way from here")
         self.model.load_state_dict(resume.groups["model"])
         self.optimizer.load(resume.groups["optimizer"])
         if self.ema is not None:  # switched on in the middle it begins with the weights that are there
@@ -331,6 +378,15 @@ class Trainer:
         self._set_rng(resume.groups["rng"])
         self.step, self.tokens_seen, self.longest = state["step"], state["tokens_seen"], state["longest"]
         self.contexts_seen, self.writer.saved_step = state["contexts_seen"], state["step"]
+
+
+def numerics(processes: int) -> dict[str, Any]:
+    """What decides how sums are rounded, beside the device and its kernels."""
+    return {"processes": processes, "threads": torch.get_num_threads(), "torch": torch.__version__}
+
+
+def silent(_: str) -> None:
+    """Tell nobody."""
 
 
 def batch_loss(model: GPT, batch: Batch) -> Tensor:
@@ -360,6 +416,13 @@ def init_name(config: TrainConfig) -> str | None:
     return None if config.init is None else config.init.name
 
 
-def use_threads(num: int | None) -> None:
-    """So many threads, or as many as this process may use. Said aloud: resume is exact only with the same number."""
-    torch.set_num_threads(num or len(os.sched_getaffinity(0)))
+def stream_dtype(name: str, device: torch.device) -> torch.dtype:
+    """One of config.DTYPES as torch's. bf16 needs no loss scaling and CUDA cards are built for it; the CPU is exact."""
+    if name == "auto":
+        name = "bfloat16" if device.type == "cuda" else "float32"
+    return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def use_threads(num: int | None, processes: int = 1) -> None:
+    """So many threads, or this process's share of what it may use. Resume is exact only with the same number."""
+    torch.set_num_threads(num or max(1, len(os.sched_getaffinity(0)) // processes))
