@@ -34,6 +34,11 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+def chunk_rows(vocab_size: int) -> int:
+    """Rows of logits at a time: more of a small vocabulary, for as much memory as CHUNK_ROWS take of 32,000."""
+    return max(CHUNK_ROWS, CHUNK_ROWS * 32_000 // vocab_size)
+
+
 @dataclass(frozen=True)
 class GPTConfig:
     """GPT-2's names and shape by default; every field is written into the model's config.json.

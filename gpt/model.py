@@ -177,10 +177,11 @@ class GPT(nn.Module):
     def forward(self, tokens_T: Tensor, docs: Documents, rows: Tensor | None = None) -> Tensor:
         """(T,) token ids -> (T, C) hidden, ready for the head.
 
-        rows: (R,) int64, the rows that are wanted -> (R, C). Past the last attention no row needs another, so the
+        rows: (R,) int64, ascending, the rows that are wanted -> (R, C). Past the last attention no row needs another, so the
         others stop there: with 40 % of rows labelled, most of the last MLP is saved.
         """
         mix = partial(self.attend, docs=docs)
+        rows = None if rows is not None and len(rows) == len(tokens_T) else rows  # all of them, in their order
         x_TC, turns = self.embed(tokens_T, docs.positions), self.turns(docs.positions)
         for block in self.blocks[:-1]:
             x_TC = self._through(block, x_TC, turns, mix)
