@@ -130,6 +130,19 @@ def generate_all(
         yield dict(zip(indices, done, strict=True))
 
 
+def past_training(
+    model: GPT, longest: int | None, prompts: Sequence[Sequence[int]], completions: Sequence[Completion]
+) -> list[int]:
+    """Which of them stand, prompt and completion together, past the longest document of the training; None: not known.
+
+    Rows of a learned position table past it are as they were at the start, so what stands there is guesswork.
+    """
+    if longest is None or model.config.pos != "learned":
+        return []
+    both = zip(prompts, completions, strict=True)
+    return [index for index, (prompt, done) in enumerate(both) if len(prompt) + len(done.tokens) > longest]
+
+
 def check_prompts(model: GPT, prompts: Sequence[Sequence[int]]) -> None:
     longest = max(map(len, prompts), default=0)
     if not prompts or min(map(len, prompts)) < 1 or longest > model.config.context_len:

@@ -85,22 +85,18 @@ def ask(
 
     longest: the longest document the model was trained on, when known.
     """
-    from gpt.sample import generate
+    from gpt.sample import generate, past_training
 
     prompts = [tokenizer.prompt(question) for question in questions]
-    warn_past_training(model, longest, max(map(len, prompts)))
     done: list[Completion] = generate(model, prompts, sampling, stop_token=tokenizer.im_end)
+    for index in past_training(model, longest, prompts, done):
+        num = len(prompts[index]) + len(done[index].tokens)
+        text = f"this question and its answer are {num} tokens, training went to {longest}: past that is guesswork"
+        print(text, file=sys.stderr)
     return [
         Answer(question, tokenizer.decode(c.tokens), len(c.tokens), c.stopped)
         for question, c in zip(questions, done, strict=True)
     ]
-
-
-def warn_past_training(model: "GPT", longest: int | None, num_tokens: int) -> None:
-    """Rows of a learned position table past the longest training document are as they were at the start."""
-    if longest is not None and model.config.pos == "learned" and num_tokens >= longest:
-        text = f"this question is {num_tokens} tokens, training went to {longest}: what follows is guesswork"
-        print(text, file=sys.stderr)
 
 
 def print_answers(

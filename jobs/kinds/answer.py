@@ -125,20 +125,29 @@ def ask(
     total: int,
 ) -> None:
     """Answer the questions, shortest first, a batch at a time, into the journal."""
-    from gpt.sample import Sampling, generate_all
+    from gpt import archive
+    from gpt.sample import Sampling, generate_all, past_training
     from gpt.train import use_threads
 
     use_threads(None)
     prompts = [tokenizer.prompt(question.question) for question in questions]
     sampling = Sampling(max_new_tokens=args.max_new_tokens)
+    longest = None if args.untrained else archive.entry(job.home / "models" / args.model).manifest.get("longest")
+    num_past = 0
     for done in generate_all(model, prompts, sampling, stop_token=tokenizer.im_end, batch=args.batch):
         for index, completion in done.items():
             text = tokenizer.decode(completion.tokens)
             num_tokens = len(completion.tokens)
             journal.add(questions[index].id, answer=text, num_tokens=num_tokens, stopped=completion.stopped)
         journal.flush()
+        num_past += len(past_training(model, longest, [prompts[index] for index in done], list(done.values())))
         job.progress(len(journal.answers), total, "questions")
         job.stop_if_asked()
+    if num_past:
+        job.note(
+            f"{num_past} questions with their answers are longer than the {longest} tokens that training went to: past "
+            f"that is guesswork"
+        )
 
 
 class Journal:

@@ -7,7 +7,18 @@ from torch import Tensor
 from gpt.attention import Documents
 from gpt.config import BadConfig
 from gpt.model import GPT
-from gpt.sample import Cache, Sampling, advance, choose_tokens, generate, generate_all, penalize, prefill
+from gpt.sample import (
+    Cache,
+    Completion,
+    Sampling,
+    advance,
+    choose_tokens,
+    generate,
+    generate_all,
+    past_training,
+    penalize,
+    prefill,
+)
 from tests.gpt.tiny import VOCAB, shape
 
 SHAPES = [
@@ -93,6 +104,13 @@ def test_a_full_context_ends_a_row_unstopped():
     found = generate(gpt, prompts, Sampling(5), stop_token=None)
     assert [len(c.tokens) for c in found] == [2, 1, 5]
     assert not any(c.stopped for c in found)
+
+
+def test_what_stands_past_the_longest_document_of_the_training_is_named():
+    prompts, done = [[1] * 7, [1] * 8, [1] * 12], [Completion([2, 3], True)] * 3
+    assert past_training(lively(), 9, prompts, done) == [1, 2]
+    assert past_training(lively(), None, prompts, done) == [], "nobody knows what it was trained on"
+    assert past_training(lively(pos="rope"), 9, prompts, done) == [], "it has no table of positions"
 
 
 @pytest.mark.parametrize("prompts", [[], [[]], [[1] * 49]])

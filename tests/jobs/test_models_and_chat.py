@@ -134,9 +134,13 @@ def test_a_question_past_what_learned_positions_were_trained_on_is_answered_with
     longest = archive.entry(home / "models" / name).manifest["longest"]
     assert 100 < longest <= 160
     assert chat.main([name, "--home", str(home), "--question", "y " * (longest // 2)]) == 0
-    assert f"training went to {longest}: what follows is guesswork" in capsys.readouterr().err
+    assert f"training went to {longest}: past that is guesswork" in capsys.readouterr().err
     assert chat.main([name, "--home", str(home), "--question", "y"]) == 0
     assert capsys.readouterr().err == ""
+    some = ["--question", "y " * (longest // 2 - 10), "--max-new-tokens"]
+    for num, warns in ((2, False), (60, True)):
+        assert chat.main([name, "--home", str(home), *some, str(num)]) == 0
+        assert ("past that is guesswork" in capsys.readouterr().err) is warns, "an answer too goes past it"
 
 
 @pytest.mark.parametrize(

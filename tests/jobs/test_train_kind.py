@@ -271,6 +271,23 @@ def test_the_untrained_twin_answers_under_its_own_name(trained):
     assert {row["answer"] for row in rows} != {row["answer"] for row in answers(trained, name)[:4]}
 
 
+def test_answers_past_what_learned_positions_were_trained_on_are_counted_in_a_note(home, trained):
+    name = models(trained)[-1].name
+    shutil.copytree(trained / "models" / name, home / "models" / name)
+    asked = {"model": name, "questions": QUESTIONS, "limit_per_group": 5}
+
+    def notes(job: int, longest: int) -> list[str]:
+        manifest = files.read_manifest(home / "models" / name)
+        files.write_manifest(home / "models" / name, manifest | {"longest": longest})
+        sent = run_kind(home, job, "answer", **asked, out=f"of-{longest}").sent
+        return [report["text"] for report in sent if report["report"] == "note"]
+
+    assert notes(60, longest=160) == []
+    assert notes(61, longest=12) == [
+        "10 questions with their answers are longer than the 12 tokens that training went to: past that is guesswork"
+    ]
+
+
 def test_a_finished_answer_is_found_and_new_inputs_replace_it(trained):
     name = models(trained)[-1].name
     asked = {"model": name, "questions": QUESTIONS, "out": "again"}
