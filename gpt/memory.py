@@ -16,12 +16,13 @@ The allocator rounds and leaves holes: SLACK. The first real step tells the trut
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gpt.config import CHUNK_ROWS, BadConfig, GPTConfig, TrainConfig
+from gpt.config import BadConfig, GPTConfig, TrainConfig, chunk_rows
 
 MIB = 1 << 20
 CONTEXT_MIB = 600  # assumed: 300-600 by driver and card
 SLACK = 0.03  # of everything else: what the caching allocator rounds up and can't reuse
 RESERVE_MIB = 1024  # left to the desktop
+LABELLED = 0.4  # of a document's tokens give loss: what question-answer records have
 EIGHT_BIT = 1 + 4 / 256  # bytes of a moment in 8 bits, with its share of a block's scale
 STATS_BYTES = 8  # of a norm: mean and spread of a row, fp32
 
@@ -37,13 +38,13 @@ class Memory:
 
     @property
     def own_mib(self) -> float:
-        """What the training asks its allocator for."""
-        return self.states_mib + self.kept_mib + self.passing_mib
+        """What its allocator takes from the card."""
+        return (self.states_mib + self.kept_mib + self.passing_mib) * (1 + SLACK)
 
     @property
     def total_mib(self) -> float:
         """What the card loses to it."""
-        return self.own_mib * (1 + SLACK) + CONTEXT_MIB
+        return self.own_mib + CONTEXT_MIB
 
 
 def predict(
@@ -51,7 +52,7 @@ def predict(
     *,
     micro_batch: int,
     context_len: int,
-    labelled_share: float = 0.4,
+    labelled_share: float = LABELLED,
     stream_bytes: int = 2,
     recompute: bool = False,
     optimizer: str = "adamw",
@@ -83,13 +84,15 @@ def table(config: GPTConfig, *, contexts_per_step: int, context_len: int, **more
             yield predict(config, micro_batch=micro_batch, context_len=context_len, **more)  # type: ignore[arg-type]
 
 
-def table_of(config: TrainConfig, context_len: int, stream_bytes: int) -> Iterator[Memory]:
-    """The same for a run as it is set, with the worst that its data can be: every token labelled."""
+def table_of(
+    config: TrainConfig, context_len: int, stream_bytes: int, labelled_share: float = LABELLED
+) -> Iterator[Memory]:
+    """The same for a run as it is set."""
     return table(
         config.model,
         contexts_per_step=config.contexts_per_step,
         context_len=context_len,
-        labelled_share=1.0,
+        labelled_share=labelled_share,
         stream_bytes=stream_bytes,
         recompute=config.recompute,
         optimizer=config.optimizer,
@@ -171,7 +174,7 @@ def passing_bytes(config: GPTConfig, tokens: int, rows: int, stream_bytes: int, 
 
     recompute: what that block keeps passes too; its first gradients come when the last of it is gone.
     """
-    chunk = min(rows, CHUNK_ROWS) * config.vocab_size
+    chunk = min(rows, chunk_rows(config.vocab_size)) * config.vocab_size
     weight = config.vocab_size * config.n_embd
     cast = stream_bytes == 2
     head_keeps = 4 * weight + stream_bytes * rows * config.n_embd  # the gradients of its weight and of the hidden rows

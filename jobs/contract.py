@@ -24,6 +24,7 @@ EXIT_UNFINISHED = 75  # saved; run me again, blameless: EX_TEMPFAIL
 MARK = "NEVERREST_JOB"  # in every child's environment: <home id>:<job>:<attempt>, inherited by its whole tree
 REPORT_FD = "NEVERREST_REPORT_FD"  # any program, in any language, may write report lines to this descriptor
 PROGRESS_EVERY_S = 0.2
+RESERVE_MIB = 1024  # of the GPU's memory that is left to others, where nobody says
 TICKET = "ticket.json"  # in the workdir: a ticket that is too long for the pipe
 MOST_IN_PIPE = 2048  # bytes; a pipe holds at least 4096, so that nobody waits for a child that does not read
 
@@ -99,6 +100,7 @@ class Run:
         self.home = Path(ticket.home)
         self.workdir = Path(ticket.workdir)
         self.device = device
+        self.reserve_mib = RESERVE_MIB  # of the GPU's memory; `go` says how much its user wants
         self.stop_requested = False  # set by SIGTERM, or by stdin closing; a kind looks at it often
         self._reports = reports
         self._next_progress = 0.0

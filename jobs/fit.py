@@ -4,12 +4,15 @@ Trains nothing and touches no GPU; `jobctl fit` calls it with a recipe's numbers
 """
 
 import argparse
+import dataclasses
 import json
 import sys
+from pathlib import Path
+from typing import Any
 
+from jobs import batches
 from jobs.contract import BadArgs
-
-ANSWERS = 0.4  # of a document's tokens give loss: what question-answer records have (docs/decisions, gpt facts)
+from jobs.screen import safe
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -21,7 +24,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--context-len", type=int, required=True)
     parser.add_argument("--free-mib", type=int, required=True)
     parser.add_argument("--reserve-mib", type=int, required=True)
-    parser.add_argument("--labelled", type=float, default=ANSWERS)
+    parser.add_argument("--home", type=Path, required=True, help="where findings are kept")
+    parser.add_argument("--card", help="whose findings to show; none: the newest")
+    parser.add_argument("--labelled", type=float)
     parser.add_argument("--recompute", action="store_true")
     parser.add_argument("--json", action="store_true")
     try:
@@ -34,70 +39,73 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def fit(told: argparse.Namespace) -> dict[str, object]:
-    """The table, the micro_batch the recipe has, and the largest that fits. Raises BadArgs, BadConfig."""
+def fit(told: argparse.Namespace) -> dict[str, Any]:
+    """The table, the micro_batch the recipe says, and the largest that fits. Raises BadArgs, BadConfig."""
     import jobs.kind
     from gpt import memory
-    from jobs.kinds.train import Args, model_config
+    from jobs.kinds.train import Args, model_config, train_config
 
     args: Args = jobs.kind.parse("train", told.args)
-    config = model_config(args, vocab_size=told.vocab_size, context_len=told.context_len)
-    step = args.micro_batch * args.grad_accum
-    rows = list(
-        memory.table(
-            config,
-            contexts_per_step=step,
-            context_len=told.context_len,
-            labelled_share=told.labelled,
-            recompute=told.recompute or args.recompute,
-            optimizer=args.optimizer or "adamw",
-            average=args.ema_decay is not None,
-        )
-    )
+    args = dataclasses.replace(args, recompute=told.recompute or args.recompute)
+    shape = model_config(args, vocab_size=told.vocab_size, context_len=told.context_len)
+    config = train_config(args, Path(args.pack), shape)
+    share = memory.LABELLED if told.labelled is None else told.labelled
+    rows = list(memory.table_of(config, told.context_len, 4 if args.dtype == "float32" else 2, share))
     best = memory.largest_fitting(rows, told.free_mib, told.reserve_mib)
+    card, found = measured(batches.Fits(told.home, batches.recipe(args, shape, told.context_len), ""), told.card)
     return {
-        "name": told.name, "parameters": memory.num_parameters(config), "contexts_per_step": step,
+        "name": told.name, "parameters": memory.num_parameters(shape), "contexts_per_step": config.contexts_per_step,
         "context_len": told.context_len, "free_mib": told.free_mib, "reserve_mib": told.reserve_mib,
-        "now": args.micro_batch, "best": None if best is None else best.micro_batch,
+        "now": args.micro_batch, "best": None if best is None else best.micro_batch, "measured_on": card,
         "table": [
-            {"micro_batch": row.micro_batch, "grad_accum": step // row.micro_batch, "total_mib": round(row.total_mib),
-             "states_mib": round(row.states_mib), "kept_mib": round(row.kept_mib),
-             "passing_mib": round(row.passing_mib),
-             "fits": row.total_mib <= told.free_mib - told.reserve_mib}
+            {"micro_batch": row.micro_batch, "grad_accum": config.contexts_per_step // row.micro_batch,
+             "total_mib": round(row.total_mib), "states_mib": round(row.states_mib), "kept_mib": round(row.kept_mib),
+             "passing_mib": round(row.passing_mib), "fits": row.total_mib <= told.free_mib - told.reserve_mib,
+             "measured_mib": found.get(row.micro_batch)}
             for row in rows
         ],
     }  # fmt: skip
 
 
-def lines(found: dict[str, object]) -> list[str]:
+def measured(fits: batches.Fits, card: str | None) -> tuple[str | None, dict[int, int | None]]:
+    """(the card, its findings): the MiB that each micro_batch took there. Of any card where none is named."""
+    by_card = fits.by_card()
+    if card is None:
+        card = next(iter(by_card), None)
+    return card, {each["micro_batch"]: each["took_mib"] for each in by_card.get(card or "", [])}
+
+
+def lines(found: dict[str, Any]) -> list[str]:
     """The table for a terminal, down to two rows past the largest that fits."""
     from gpt import memory
 
-    parameters, step = found["parameters"], found["contexts_per_step"]
-    assert isinstance(parameters, int)
-    rows = found["table"]
-    assert isinstance(rows, list)
-    shape = f"{parameters / 1e6:.1f} M parameters, {step} contexts of {found['context_len']} tokens a step"
+    step, rows = found["contexts_per_step"], found["table"]
+    shape = f"{found['parameters'] / 1e6:.1f} M parameters, {step} contexts of {found['context_len']} tokens a step"
     said = [
         f"{found['name']}: {shape}",
         f"{found['free_mib']:,} MiB are free, {found['reserve_mib']:,} of them stay the desktop's. Predicted, in MiB,",
         f"the total with {memory.CONTEXT_MIB} for CUDA itself and {memory.SLACK:.0%} that the allocator loses:",
         "",
-        "micro_batch  grad_accum  weights+Adam  activations  passing   total",
+        "micro_batch  grad_accum  weights+Adam  activations  passing   total  measured",
     ]
     most = max((i for i, row in enumerate(rows) if row["fits"]), default=-1) + 3
-    for row in rows[:most]:
-        mark = "fits" if row["fits"] else "too large"
-        here = "  <- the recipe's" if row["micro_batch"] == found["now"] else ""
-        said.append(
-            f"{row['micro_batch']:11d} {row['grad_accum']:11d} {row['states_mib']:13,d} {row['kept_mib']:12,d} "
-            f"{row['passing_mib']:8,d} {row['total_mib']:7,d}  {mark}{here}"
-        )
+    said += [line(row, now=found["now"]) for row in rows[:most]]
+    if any(row["measured_mib"] is not None for row in rows):
+        said.append(f"measured: what training steps took on {safe(found['measured_on'])}, CUDA's own not counted")
     best = found["best"]
     if best is None:
         return [*said, "", "Not even one context fits: take a smaller model or context_len, or free the card"]
-    words = f"micro_batch={best} grad_accum={step // best}" if isinstance(step, int) and isinstance(best, int) else ""
-    return [*said, "", f"The largest that fits: {words}, the step stays the same"]
+    return [*said, "", f"The largest that fits: micro_batch={best} grad_accum={step // best}, the step stays the same"]
+
+
+def line(row: dict[str, Any], now: int | str) -> str:
+    mark = "fits" if row["fits"] else "too large"
+    here = "  <- the recipe's" if row["micro_batch"] == now else ""
+    took = "-" if row["measured_mib"] is None else f"{row['measured_mib']:,}"
+    return (
+        f"{row['micro_batch']:11d} {row['grad_accum']:11d} {row['states_mib']:13,d} {row['kept_mib']:12,d} "
+        f"{row['passing_mib']:8,d} {row['total_mib']:7,d} {took:>9s}  {mark}{here}"
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 A kind is one module in jobs/kinds/, light to import (heavy imports sit inside `run`). It holds
     Args     a frozen dataclass: field types are int, float, bool, str, InputPath, HomePath, a tuple of one of these,
-             or one of these `| None`; __post_init__ may raise BadArgs
+             or one of these `| None` or `| Literal["a word"]`; __post_init__ may raise BadArgs
     LANE     "gpu" or "cpu"
     run(args, job, prepared) -> None
 and, where it helps,
@@ -31,6 +31,7 @@ import jobs.kinds
 from jobs.contract import BadArgs, HomePath, InputPath, inside
 
 SCALARS = (str, int, float, bool, InputPath, HomePath)
+UNIONS = (types.UnionType, typing.Union)  # int | None is the first, int | Literal["auto"] the second
 
 
 @dataclass(frozen=True)
@@ -124,10 +125,11 @@ def _convert(kind: str, key: str, value: Any, hint: Any, cwd: Path | None) -> An
 
 def _as(hint: Any, value: Any, cwd: Path | None) -> Any:
     """value as a hint's type; ValueError when it can't be one."""
-    if isinstance(hint, types.UnionType):
-        if value is None or value == "none":
-            return None
-        [hint] = [part for part in typing.get_args(hint) if part is not type(None)]
+    if typing.get_origin(hint) in UNIONS:
+        known = _words(hint)
+        if value in known or (value is None and "none" in known):
+            return None if value in (None, "none") else value
+        [hint] = [part for part in typing.get_args(hint) if _is_type(part)]
     if typing.get_origin(hint) is tuple:
         parts = value.split(",") if isinstance(value, str) else value
         return tuple(_as(typing.get_args(hint)[0], part, cwd) for part in parts)
@@ -155,10 +157,21 @@ def _as(hint: Any, value: Any, cwd: Path | None) -> Any:
     return hint(value)
 
 
+def _is_type(part: Any) -> bool:
+    """Whether this part of a union is a type, not words: those of a Literal, or none."""
+    return part is not type(None) and typing.get_origin(part) is not typing.Literal
+
+
+def _words(hint: Any) -> list[str]:
+    parts = typing.get_args(hint)
+    literals = [word for part in parts if typing.get_origin(part) is typing.Literal for word in typing.get_args(part)]
+    return literals + (["none"] if type(None) in parts else [])
+
+
 def _say(hint: Any) -> str:
     plain = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
     if typing.get_origin(hint) is tuple:
         return f"a list of {_say(typing.get_args(hint)[0]).removeprefix('a ')}s, with commas between"
-    if isinstance(hint, types.UnionType):
-        return " or ".join("none" if part is type(None) else _say(part) for part in typing.get_args(hint))
+    if typing.get_origin(hint) in UNIONS:
+        return " or ".join([*(_say(part) for part in typing.get_args(hint) if _is_type(part)), *_words(hint)])
     return plain.get(hint, "a path")

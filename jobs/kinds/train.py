@@ -10,8 +10,9 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from jobs import batches
 from jobs.contract import BadArgs, HomePath, OutOfGpuMemory, Run, Unfinished
 from jobs.picture import Picture
 
@@ -33,7 +34,8 @@ TRAIN_FIELDS = (
     *("attention", "dtype", "recompute", "threads", "max_deviations", "max_skips", "max_rollbacks"),
 )
 NOT_VRAM_ARGS = (  # what changes nothing about the memory it takes on the GPU
-    *("name", "steps", "grad_accum", "lr", "min_lr", "warmup_steps", "decay", "betas", "eps", "grad_clip", "seed"),
+    *("name", "steps", "grad_accum", "contexts_per_step", "lr", "min_lr", "warmup_steps", "decay", "betas", "eps"),
+    *("grad_clip", "seed"),
     *("init", "weight_decay", "weight_decay_from_epoch", "threads", "max_deviations", "max_skips", "max_rollbacks"),
     *("eval_every", "eval_contexts", "checkpoint_every", "checkpoint_every_s", "pin_every", "snapshot_every"),
     *("judge_every", "judge_limit", "draw_every_s"),
@@ -45,8 +47,9 @@ class Args:
     pack: HomePath
     name: str = "gpt"  # what its models' names begin with
     steps: int = 2000  # optimizer steps
-    micro_batch: int = 3  # contexts of one forward and backward
-    grad_accum: int = 40  # of those in one step
+    micro_batch: int | Literal["auto"] = "auto"  # contexts of one forward and backward; auto: as many as fit
+    grad_accum: int | None = None  # of those in one step; none: what the other two make it
+    contexts_per_step: int | None = None  # their product; none: what they make it, or 120
     n_layer: int = 18
     n_head: int = 12
     n_kv_head: int | None = None
@@ -101,6 +104,9 @@ class Args:
         for field, value in PRESETS[self.preset].items():
             if getattr(self, field) is None:
                 object.__setattr__(self, field, value)  # frozen from here on: what the queue keeps is what is run
+        grad_accum, contexts = batches.grouped(self.micro_batch, self.grad_accum, self.contexts_per_step)
+        object.__setattr__(self, "grad_accum", grad_accum)
+        object.__setattr__(self, "contexts_per_step", contexts)
         if len(self.betas) != 2:
             raise BadArgs(f"train takes two betas, not {self.betas}")
         if len(self.weight_decay) != len(self.weight_decay_from_epoch):
@@ -150,6 +156,8 @@ def train_config(args: Args, pack: Path, model: "GPTConfig", device: str = "cpu"
 
     phases = tuple(zip(args.weight_decay_from_epoch, args.weight_decay, strict=True))
     settings = {name: getattr(args, name) for name in TRAIN_FIELDS}
+    if args.micro_batch == batches.AUTO:  # one at a time, until it is known what fits
+        settings |= {"micro_batch": 1, "grad_accum": args.contexts_per_step}
     first, second = args.betas
     return TrainConfig(pack, model, **settings, betas=(first, second), weight_decay=phases, device=device)
 
@@ -173,7 +181,8 @@ def run(args: Args, job: Run, prepared: "tuple[Checkpoint | None, Pack] | None" 
     prepared = prepared or prepare(args, job)
     picture = Picture(job, args.draw_every_s)
     try:
-        _train(args, job, prepared, picture, started)
+        with batches.fitted(args, job, configured(args, job, prepared[1]), prepared) as config:
+            _train(args, job, config, prepared, picture, started)
     except BadConfig as error:
         raise BadArgs(f"train: {error}") from error
     except torch.OutOfMemoryError as error:
@@ -185,15 +194,26 @@ def run(args: Args, job: Run, prepared: "tuple[Checkpoint | None, Pack] | None" 
         picture.stop()
 
 
-def _train(args: Args, job: Run, prepared: "tuple[Checkpoint | None, Pack]", picture: Picture, started: float) -> None:
+def configured(args: Args, job: Run, pack: "Pack") -> "TrainConfig":
+    """The run on this pack and device, as far as args decide it."""
+    shape = model_config(args, vocab_size=pack.manifest["vocab_size"], context_len=pack.context_len)
+    config = train_config(args, pack.folder, shape, job.device)
+    return dataclasses.replace(config, init=None if args.init is None else job.home / "models" / args.init)
+
+
+def _train(
+    args: Args,
+    job: Run,
+    config: "TrainConfig",
+    prepared: "tuple[Checkpoint | None, Pack]",
+    picture: Picture,
+    started: float,
+) -> None:
     from gpt.train import train
 
     pack = prepared[1]
-    shape = model_config(args, vocab_size=pack.manifest["vocab_size"], context_len=pack.context_len)
-    config = train_config(args, pack.folder, shape, job.device)
-    config = dataclasses.replace(config, init=None if args.init is None else job.home / "models" / args.init)
     queue_judging(args, job, newest_judged(args, job))
-    describe(args, job, pack)
+    describe(args, job, config, pack)
     first_step_s = None
     for step in train(config, job.workdir, stop=lambda: job.stop_requested, tell=job.note, prepared=prepared):
         first_step_s = first_step_s or time.monotonic() - started
@@ -290,13 +310,14 @@ def queue_judging(args: Args, job: Run, model: dict[str, Any] | None) -> None:
     )
 
 
-def describe(args: Args, job: Run, pack: "Pack") -> None:
+def describe(args: Args, job: Run, config: "TrainConfig", pack: "Pack") -> None:
     """run.json: what the picture says about the run, besides what it measured."""
     from datagen.files import write_json
     from gpt.archive import git_commit
 
     facts = {"name": args.name, "pack": str(args.pack), "job": job.id, "git_commit": git_commit()}
-    facts |= {"machine": machine(job.device), "steps": args.steps, "args": dataclasses.asdict(args)}
+    as_run = {"micro_batch": config.micro_batch, "grad_accum": config.grad_accum}
+    facts |= {"machine": machine(job.device), "steps": args.steps, "args": dataclasses.asdict(args) | as_run}
     facts |= {"contexts": pack.num_contexts("train"), "context_len": pack.context_len}
     write_json(job.workdir / "run.json", json.loads(json.dumps(facts)))
 

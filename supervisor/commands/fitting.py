@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from supervisor import home as homes
+from supervisor import settings as all_settings
 from supervisor.commands.words import Register, positive, settings
 from supervisor.errors import Refused
-
-RESERVE_MIB = 1024
 
 
 def fit(told: argparse.Namespace) -> None:
@@ -28,10 +28,13 @@ def fit(told: argparse.Namespace) -> None:
     if not chosen:
         raise Refused(f"{told.recipe} has no train job {told.job!r}: take one of {_names(trains)}")
     args = {name: _plain(value) for name, value in chosen[0].get("args", {}).items()}
-    words = ["--name", chosen[0]["name"], "--args", json.dumps(args), "--reserve-mib", str(told.reserve)]
+    home = _home(told.home)
+    reserve_mib = all_settings.read(home).reserve_mib if told.reserve is None else told.reserve
+    words = ["--name", chosen[0]["name"], "--args", json.dumps(args), "--reserve-mib", str(reserve_mib)]
     words += ["--vocab-size", str(_size(recipe.jobs, args, "tokenizer", "vocab_size"))]
     words += ["--context-len", str(_size(recipe.jobs, args, "pack", "context_len"))]
-    words += ["--free-mib", str(_free_mib(told.vram))]
+    free_mib, card = (told.vram, None) if told.vram is not None else _card()
+    words += ["--free-mib", str(free_mib), *(["--card", card] if card else []), "--home", str(home)]
     words += ["--labelled", str(told.labelled)] if told.labelled is not None else []
     words += ["--recompute"] if told.recompute else []
     os.execv(sys.executable, [sys.executable, "-P", "-m", "jobs.fit", *words, *(["--json"] if told.json else [])])
@@ -58,10 +61,13 @@ def _size(jobs: list[dict[str, Any]], args: dict[str, Any], kind: str, what: str
     return int(kinds.load(kind).Args.__dataclass_fields__[what].default)
 
 
-def _free_mib(told: int | None) -> int:
-    """What the card has free, unless told."""
-    if told is not None:
-        return told
+def _home(told: str | None) -> Path:
+    """Where findings would be kept. None need be there: a recipe can be asked about anywhere."""
+    return homes.find(told).path if told or "NEVERREST_HOME" in os.environ else Path.cwd()
+
+
+def _card() -> tuple[int, str]:
+    """(what the card has free, its name)"""
     from supervisor.card import gpu
 
     found = gpu.probe()
@@ -69,7 +75,7 @@ def _free_mib(told: int | None) -> int:
         raise Refused(
             f"no card to ask ({found.state}: {found.why}): say what yours has with --vram MIB, as --vram 16376"
         )
-    return found.free_mib
+    return found.free_mib, found.name
 
 
 def register(command: Register) -> None:
@@ -78,6 +84,6 @@ def register(command: Register) -> None:
     one.add_argument("--set", action="extend", nargs="+", default=[], metavar="variable=value")
     one.add_argument("--job", metavar="NAME", help="of several train jobs, this one")
     one.add_argument("--vram", type=positive, metavar="MIB", help="free memory of the card (default: ask it)")
-    one.add_argument("--reserve", type=int, default=RESERVE_MIB, metavar="MIB", help="left to the desktop")
+    one.add_argument("--reserve", type=int, metavar="MIB", help="left to the desktop (default: the reserve_mib set)")
     one.add_argument("--recompute", action="store_true", help="as with recompute=true: less memory, a third more work")
     one.add_argument("--labelled", type=float, metavar="SHARE", help="of the tokens that give loss (default 0.4)")
