@@ -238,7 +238,7 @@ def pack(
     """
     given = made_with(db, tokenizer, config)
     if files.is_complete(folder):
-        return _found(folder, given, run)
+        return source.read_finished(folder, given, run, BadPack)
     folder.mkdir(parents=True, exist_ok=True)
     packing = Packing(db, tokenizer, folder, config, tell, stop)
     packing.run()
@@ -252,17 +252,6 @@ def pack(
     manifest |= {"questions": dict(sorted(asked.items())), "sha256": {n: files.sha256(folder / n) for n in names}}
     _sweep(folder, keep=set(names))
     files.write_manifest(folder, manifest)
-    return manifest
-
-
-def _found(folder: Path, given: dict[str, Any], run: int | None) -> dict[str, Any]:
-    manifest = files.read_manifest(folder)
-    changed = [name for name, value in given.items() if manifest.get(name) != value]
-    if changed and (run is None or manifest.get("run") != run):
-        raise BadPack(
-            f"{folder} holds a pack made with other {' and '.join(changed)}: a finished pack is never changed; "
-            "give another name as out, or delete it"
-        )
     return manifest
 
 

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from datagen import files
+
 VERSION = 1  # the user_version of the factory files this room can read
 BUSY_S = 60.0
 LOOK_EVERY = 256  # rows between two looks at whether to stop
@@ -71,6 +73,21 @@ def fingerprint(db: sqlite3.Connection) -> Fingerprint:
         hashes.update(sha256.encode())
     num_records, last = db.execute("select count(*), coalesce(max(id), 0) from record").fetchone()
     return Fingerprint(num_articles, num_records, last, hashes.hexdigest())
+
+
+def read_finished(folder: Path, given: dict[str, Any], run: int | None, refuse: type[Exception]) -> dict[str, Any]:
+    """The manifest of a finished folder that was made of what is given, or by this very job.
+
+    Raises refuse for one that was made of something else: it would have to be changed.
+    """
+    manifest = files.read_manifest(folder)
+    changed = [name for name, value in given.items() if manifest.get(name) != value]
+    if changed and (run is None or manifest.get("run") != run):
+        raise refuse(
+            f"{folder} holds a {manifest['kind']} made with other {' and '.join(changed)}: a finished "
+            f"{manifest['kind']} is never changed; give another name as out, or delete it"
+        )
+    return manifest
 
 
 def fetch(db: sqlite3.Connection, ids: Sequence[int]) -> list[tuple[int, str, str]]:
@@ -149,9 +166,8 @@ def write_sample(
                 raise Stopped
             if dice.random() >= chance:
                 continue
-            if (
-                zlib.crc32(line.encode()) % held_out_every == 0
-            ):  # by content: a text that stands twice is held out twice
+            # by content: a text that stands twice is held out twice
+            if zlib.crc32(line.encode()) % held_out_every == 0:
                 held_out += [line] if len(held_out) < max_held_out else []
                 continue
             num_characters += file.write(line.translate(table) + "\n") - 1

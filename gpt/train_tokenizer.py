@@ -78,15 +78,11 @@ def make_tokenizer(
     made_with = {"factory": asdict(source.fingerprint(db)), "config": asdict(config), "compare": sorted(compare)}
     given: dict[str, Any] = json.loads(json.dumps(made_with))  # as it will read when it comes back
     if files.is_complete(folder):
-        return _found(folder, given, run)
+        return source.read_finished(folder, given, run, BadTokenizer)
     sample = source.write_sample(
         db, scratch / "sample.txt", max_characters=config.max_characters, seed=config.seed, avoid=SPACE, stop=stop
     )
-    sizes = [config.vocab_size, *sorted(compare)]
-    trained: dict[int, Tokenizer] = {}
-    for size in sizes:
-        tell(len(trained), len(sizes))
-        trained[size] = train(sample.path, replace(config, vocab_size=size), stop)
+    trained = train_sizes(sample.path, config, compare, tell, stop)
     tokenizer = trained[config.vocab_size]
     sizes_report = compared(trained, sample.held_out)
     sample.path.unlink()
@@ -103,8 +99,23 @@ def make_tokenizer(
         "sha256": {name: files.sha256(folder / name) for name in (MODEL_FILE, REPORT)},
     }
     files.write_manifest(folder, manifest)
-    tell(len(sizes), len(sizes))
+    tell(len(trained), len(trained))
     return manifest
+
+
+def train_sizes(
+    sample: Path,
+    config: TokenizerConfig,
+    compare: Sequence[int],
+    tell: Callable[[int, int], None],
+    stop: Callable[[], bool],
+) -> dict[int, Tokenizer]:
+    """The tokenizer that was asked for, and the smaller ones beside it, by size. Raises like train."""
+    trained: dict[int, Tokenizer] = {}
+    for size in (config.vocab_size, *sorted(compare)):
+        tell(len(trained), 1 + len(compare))
+        trained[size] = train(sample, replace(config, vocab_size=size), stop)
+    return trained
 
 
 def compared(trained: dict[int, Tokenizer], texts: Sequence[str]) -> dict[int, dict[str, Any]]:
@@ -118,17 +129,6 @@ def read_report(folder: Path) -> dict[str, Any]:
     """What the tokenizer job measured, by size: num_tokens, tokens_per_word, whole_words, tokens_saved."""
     report: dict[str, Any] = json.loads((folder / REPORT).read_text())
     return report
-
-
-def _found(folder: Path, given: dict[str, Any], run: int | None) -> dict[str, Any]:
-    manifest = files.read_manifest(folder)
-    changed = [name for name, value in given.items() if manifest.get(name) != value]
-    if changed and (run is None or manifest.get("run") != run):
-        raise BadTokenizer(
-            f"{folder} holds a tokenizer made with other {' and '.join(changed)}: a finished one is never changed; "
-            "give another name as out, or delete it"
-        )
-    return manifest
 
 
 def train(sample: Path, config: TokenizerConfig, stop: Callable[[], bool] = lambda: False) -> Tokenizer:
