@@ -1,11 +1,11 @@
 """What each option gives: python -m bench.ablation PACK [--steps 120] [--seeds 0,1] > runs.jsonl
 
-One run an option and seed, each of the demo's size on the demo's data, on one CPU thread; a line of JSON each when it
-is done. Options are the presets, each switch alone (put into gpt2), and each taken out (modern with gpt2's value in its
-place). Runs of one seed see the same contexts in the same order, so an option is held against its preset within a seed,
-and the spread over the seeds says what is noise. `python -m bench.ablation runs.jsonl --table` makes the tables.
-The loss that decides is of train contexts that no run reads: the same facts in other words; val contexts are of other
-articles. Only runs of as many steps belong in one table.
+One run an option and seed, each on the demo's data and of the demo's size (unless told), on one CPU thread; a line of
+JSON each when it is done. Options are the presets, each switch alone (put into gpt2), and each taken out (modern with
+gpt2's value in its place). Runs of one seed see the same contexts in the same order, so an option is held against its
+preset within a seed, and the spread over the seeds says what is noise. The loss that decides is of train contexts that
+no run reads: the same facts in other words; val contexts are of other articles. `python -m bench.ablation runs.jsonl
+--table` makes the table; only runs of one size and as many steps belong in it.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from gpt.model import GPT
 from gpt.shards import open_pack
 from gpt.train import batch_loss, train
 
-SIZE = {"n_layer": 3, "n_head": 4, "n_embd": 256, "vocab_size": 4096, "context_len": 512}
+SIZE = {"n_head": 4, "vocab_size": 4096, "context_len": 512}
 BASES: dict[str, dict[str, Any]] = {  # of two rates tried, the better one for each
     "gpt2": PRESETS["gpt2"] | {"lr": 1e-3},
     "modern": PRESETS["modern"] | {"lr": 2.5e-3},
@@ -58,6 +58,8 @@ def main() -> None:
     parser.add_argument("pack", type=Path, help="a pack folder; with --table, a file of runs")
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--seeds", default="0,1", help="with commas between")
+    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--every", type=int, default=10**9, help="steps between looks at the fresh loss")
     parser.add_argument("--only", help="options, with semicolons between; none: all")
     parser.add_argument("--table", action="store_true")
@@ -65,9 +67,10 @@ def main() -> None:
     if args.table:
         print(table([json.loads(line) for line in args.pack.read_text().splitlines()]))
         return
+    size = {"n_layer": args.layers, "n_embd": args.width}
     for seed in map(int, args.seeds.split(",")):
         for name in args.only.split(";") if args.only else options():
-            found = measure(args.pack, options()[name], args.steps, seed, args.every)
+            found = measure(args.pack, options()[name] | size, args.steps, seed, args.every)
             print(json.dumps({"name": name, "seed": seed, **found}), flush=True)
 
 

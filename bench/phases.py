@@ -10,7 +10,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -33,9 +33,9 @@ from gpt.train import train
 from gpt.train_tokenizer import TokenizerConfig, make_tokenizer
 from judge.judges import open_judge
 
-SHAPE = GPTConfig(3, 4, n_embd=256, vocab_size=4096, context_len=512, bias=False, tied=True, pos="rope", qk_norm=True)
+SHAPE = GPTConfig(n_head=4, vocab_size=4096, context_len=512, bias=False, tied=True, pos="rope", qk_norm=True)
 RECORDS = {"all": FAMILIES, "passages": ("qpt",), "questions": tuple(f for f in FAMILIES if f != "qpt")}
-WAYS = (("all",), ("all", "questions"), ("passages",), ("passages", "questions"), ("questions",))
+WAYS = (("all",), ("all", "questions"), ("passages", "questions"), ("passages",))
 LR, SECOND_LR, MIN_LR = 2.5e-3, 1e-3, 1e-4
 ASKED = 200
 
@@ -77,12 +77,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300, help="of both phases together")
     parser.add_argument("--second", type=float, default=1 / 3, help="the second phase's share of them")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--width", type=int, default=256)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        asked = make_packs(home)
+        asked, shape = make_packs(home), replace(SHAPE, n_layer=args.layers, n_embd=args.width)
         for way in WAYS:
-            for line in go(home, way, args.steps, args.second, args.seed, asked):
+            for line in go(home, way, shape, args.steps, args.second, args.seed, asked):
                 print(json.dumps(line), flush=True)
 
 
@@ -106,14 +108,14 @@ def make_packs(home: Path) -> Asked:
 
 
 def go(
-    home: Path, way: tuple[str, ...], steps: int, share: float, seed: int, asked: Asked
+    home: Path, way: tuple[str, ...], shape: GPTConfig, steps: int, share: float, seed: int, asked: Asked
 ) -> Iterator[dict[str, object]]:
     """Train one way; a line after each phase."""
     second = round(steps * share) if len(way) > 1 else 0
     init = None
     for phase, records in enumerate(way):
         config = TrainConfig(
-            home / records, SHAPE, steps=second if phase else steps - second, micro_batch=2, grad_accum=1,
+            home / records, shape, steps=second if phase else steps - second, micro_batch=2, grad_accum=1,
             lr=SECOND_LR if phase else LR, min_lr=MIN_LR, warmup_steps=10 if phase else 30, decay="linear", seed=seed,
             eval_every=10**6, checkpoint_every=10**9, checkpoint_every_s=1e9, threads=1, init=init,
         )  # fmt: skip
@@ -121,7 +123,7 @@ def go(
         *_, step = train(config, run, tell=lambda sentence: None)
         init = home / "models" / f"{run.name}-{len(way)}"
         write_model(
-            init, step.weights(), SHAPE, asked.tokenizer.model_bytes, {"kind": "snapshot", "longest": step.longest}
+            init, step.weights(), shape, asked.tokenizer.model_bytes, {"kind": "snapshot", "longest": step.longest}
         )
         model = step.model.eval()
         facts = {"way": " then ".join(way[: phase + 1]), "of": " then ".join(way), "steps": step.number, "seed": seed}
