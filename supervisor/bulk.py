@@ -6,12 +6,11 @@ test holds that each gives what queue.py gives, job by job.
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from supervisor import queue, rows
-from supervisor.db import transaction
+from supervisor.db import deferred, transaction
 from supervisor.filters import Filter
 from supervisor.job import LANES, NewJob
 from supervisor.queue import AFRESH
@@ -110,7 +109,7 @@ class LaidOut:
         db.execute("drop table if exists temp.common")
         db.execute(f"create temp table laid ({', '.join(rows.COLUMNS)})")
         db.execute("create temp table common (number integer primary key, id integer)")
-        with _own_transaction(db):
+        with deferred(db):  # without it each row would be a transaction
             marks = ", ".join("?" * len(rows.COLUMNS))
             db.executemany(f"insert into laid values ({marks})", self._rows(new))
 
@@ -158,21 +157,6 @@ class LaidOut:
         )
         count, self._copied = until - self._copied, until
         return range(last + 1, last + 1 + count)
-
-
-@contextmanager
-def _own_transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """For tables that only this connection sees: it locks nothing of the queue. Without it each row would be one."""
-    if db.in_transaction:
-        yield
-        return
-    db.execute("begin deferred")
-    try:
-        yield
-        db.execute("commit")
-    except BaseException:
-        db.rollback()
-        raise
 
 
 def _lawful(new: NewJob) -> bool:

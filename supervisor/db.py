@@ -135,6 +135,21 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def deferred(db: sqlite3.Connection) -> Iterator[None]:
+    """BEGIN DEFERRED ... COMMIT: what is read is of one moment, and what is temporary is written, without any lock."""
+    if db.in_transaction:
+        yield
+        return
+    db.execute("begin deferred")
+    try:
+        yield
+        db.execute("commit")
+    except BaseException:
+        db.rollback()
+        raise
+
+
 def make_room(db: sqlite3.Connection, soft_db: sqlite3.Connection) -> None:
     """Let the write-ahead log have its full length before it is needed, and leave checkpoints to soft_db's commits.
 

@@ -46,6 +46,7 @@ class LocalSocket:
         self._home, self._db, self._selector = home, db, selector
         self._guests: list[Guest] = []
         self._door: socket.socket | None = None
+        self._counted = metrics.Counted()
 
     def open(self) -> None:
         """Listen. Whoever holds the home's lock may take the place of a socket that an earlier jobd left."""
@@ -138,21 +139,21 @@ class LocalSocket:
         if act is None:
             return _response(404, f"there is no such place; there are {' and '.join(PLACES)}\n")
         try:
-            return act(self._db, self._home)
+            return act(self)
         except sqlite3.Error as error:
             return _response(503, f"the queue can't be read now: {error}\n")
 
+    def _metrics(self) -> bytes:
+        return _response(200, metrics.prometheus(self._db, self._home, self._counted))
 
-def _metrics(db: sqlite3.Connection, home: Home) -> bytes:
-    return _response(200, metrics.prometheus(db, home))
-
-
-def _health(db: sqlite3.Connection, home: Home) -> bytes:
-    well, body = metrics.health(db)
-    return _response(200 if well else 503, body, JSON)
+    def _health(self) -> bytes:
+        well, body = metrics.health(self._db)
+        return _response(200 if well else 503, body, JSON)
 
 
-PLACES: dict[str, Callable[[sqlite3.Connection, Home], bytes]] = {"/metrics": _metrics, "/health": _health}
+PLACES: dict[str, Callable[[LocalSocket], bytes]] = {
+    "/metrics": LocalSocket._metrics, "/health": LocalSocket._health,
+}  # fmt: skip
 
 
 def _response(code: int, body: str, kind: str = TEXT) -> bytes:

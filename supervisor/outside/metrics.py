@@ -1,7 +1,8 @@
 """How the house is, for a program that asks: Prometheus text, and a yes or no with its reasons.
 
 Every number is read from the queue at the moment it is asked for, within DEADLINE_S: what takes longer is left out
-and said, since jobd answers from its loop.
+and said, since jobd answers from its loop. How many jobs there are is counted anew for at most a hundredth of the time:
+of a million the count may be some seconds old (counts.py).
 """
 
 import json
@@ -11,15 +12,30 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from supervisor import ledger, meta, queue
+from supervisor import counts, ledger, meta, queue
 from supervisor.home import Home
 from supervisor.house.space import free_mib
-from supervisor.job import LANES
 
 DEADLINE_S = 0.25
 STEPS = 1000  # of SQLite's machine, between two looks at the clock
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 Sample = tuple[Mapping[str, object], float]  # labels, value
+
+
+class Counted:
+    """How many jobs there are, from one answer to the next: a million are counted seldom."""
+
+    def __init__(self) -> None:
+        self.jobs, self.in_line = counts.Seldom(counts.by_kind), counts.Seldom(counts.in_line)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the samples come from."""
+
+    db: sqlite3.Connection
+    home: Home
+    counted: Counted
 
 
 @dataclass(frozen=True)
@@ -29,64 +45,61 @@ class Metric:
     name: str
     kind: str  # gauge or counter
     text: str
-    samples: Callable[[sqlite3.Connection, Home], Iterable[Sample]]
+    samples: Callable[[Asked], Iterable[Sample]]
 
 
-def jobs(db: sqlite3.Connection, home: Home) -> Iterator[Sample]:
-    for row in db.execute("select state, kind, count(*) as n from job group by state, kind"):
-        yield {"state": row["state"], "kind": row["kind"]}, row["n"]
+def jobs(asked: Asked) -> Iterator[Sample]:
+    for (state, kind), number in asked.counted.jobs.now(asked.db).items():
+        yield {"state": state, "kind": kind}, number
 
 
-def depth(db: sqlite3.Connection, home: Home) -> Iterator[Sample]:
+def depth(asked: Asked) -> Iterator[Sample]:
     """What waits for nothing but its turn, or its time."""
-    for lane in LANES:
-        row = db.execute(
-            "select count(*) as n from job where state = 'queued' and blockers = 0 and lane = ?", (lane,)
-        ).fetchone()
-        yield {"lane": lane}, row["n"]
+    for lane, number in asked.counted.in_line.now(asked.db).items():
+        yield {"lane": lane}, number
 
 
-def failures(db: sqlite3.Connection, home: Home) -> Iterator[Sample]:
-    for job in queue.running(db):
+def failures(asked: Asked) -> Iterator[Sample]:
+    for job in queue.running(asked.db):
         yield {"job": job.id, "kind": job.kind}, job.failures
 
 
-def progress(db: sqlite3.Connection, home: Home) -> Iterator[Sample]:
-    for job in queue.running(db):
+def progress(asked: Asked) -> Iterator[Sample]:
+    for job in queue.running(asked.db):
         yield {"job": job.id, "kind": job.kind, "name": job.name}, job.done / job.total if job.total else 0.0
 
 
-def measured(db: sqlite3.Connection, home: Home) -> Iterator[Sample]:
+def measured(asked: Asked) -> Iterator[Sample]:
     """What running jobs say of themselves: loss, tokens_per_s ..."""
-    for job in queue.running(db):
+    for job in queue.running(asked.db):
         for name, value in job.metrics.items():
             if isinstance(value, int | float):
                 yield {"job": job.id, "kind": job.kind, "metric": name}, value
 
 
-def lane_seconds(db: sqlite3.Connection, home: Home) -> Iterator[Sample]:
-    for share in ledger.shares(db, since=0.0, until=time.time()):
+def lane_seconds(asked: Asked) -> Iterator[Sample]:
+    for share in ledger.shares(asked.db, since=0.0, until=time.time()):
         yield {"class": share.what, "kind": share.kind}, share.seconds
 
 
-def lane_open(db: sqlite3.Connection, home: Home) -> Iterator[Sample]:
-    yield {}, not meta.read(db, "lane_closed")
+def lane_open(asked: Asked) -> Iterator[Sample]:
+    yield {}, not meta.read(asked.db, "lane_closed")
 
 
-def disk_free(db: sqlite3.Connection, home: Home) -> Iterator[Sample]:
-    yield {}, free_mib(home.path) << 20
+def disk_free(asked: Asked) -> Iterator[Sample]:
+    yield {}, free_mib(asked.home.path) << 20
 
 
-def notices_waiting(db: sqlite3.Connection, home: Home) -> Iterator[Sample]:
-    yield {}, db.execute("select count(*) from notice where done_at is null").fetchone()[0]
+def notices_waiting(asked: Asked) -> Iterator[Sample]:
+    yield {}, asked.db.execute("select count(*) from notice where done_at is null").fetchone()[0]
 
 
-def memory(db: sqlite3.Connection, home: Home) -> Iterator[Sample]:
+def memory(asked: Asked) -> Iterator[Sample]:
     with open("/proc/self/statm") as file:
         yield {}, int(file.read().split()[1]) * PAGE_BYTES
 
 
-METRICS = (  # the dearest last: a million jobs are counted in 50 ms, and time may run out
+METRICS = (  # the dearest last: a million jobs are counted in 0.1 s, and time may run out
     Metric("neverrest_job_failures", "gauge", "Blamed attempts of a running job since its last progress.", failures),
     Metric("neverrest_job_progress_ratio", "gauge", "Share of a running job that is done.", progress),
     Metric("neverrest_job_metric", "gauge", "What a running job measures of itself.", measured),
@@ -100,15 +113,16 @@ METRICS = (  # the dearest last: a million jobs are counted in 50 ms, and time m
 )
 
 
-def prometheus(db: sqlite3.Connection, home: Home) -> str:
-    """All metrics as Prometheus text, format 0.0.4."""
+def prometheus(db: sqlite3.Connection, home: Home, counted: Counted | None = None) -> str:
+    """All metrics as Prometheus text, format 0.0.4. counted: who asks again and again keeps it."""
+    asked = Asked(db, home, counted or Counted())
     until = time.monotonic() + DEADLINE_S
     lines = []
     db.set_progress_handler(lambda: time.monotonic() > until, STEPS)
     try:
         for metric in METRICS:
             try:
-                samples = list(metric.samples(db, home))
+                samples = list(metric.samples(asked))
             except sqlite3.OperationalError as error:
                 lines.append(f"# {metric.name} is left out: {error}")
                 continue

@@ -7,6 +7,7 @@ So after an event it is worth looking a few more times, soon. Where inotify can'
 import ctypes
 import os
 import select
+import sqlite3
 import time
 from pathlib import Path
 
@@ -41,18 +42,22 @@ class News:
         watched: int = _libc.inotify_add_watch(self._inotify, os.fsencode(place), MODIFIED | MOVED_IN | CREATED)
         return watched >= 0
 
-    def wait(self, most_s: float = AT_MOST_S) -> None:
-        """Until it is worth looking, at most most_s seconds."""
+    def wait(self, most_s: float = AT_MOST_S, *others: int) -> bool:
+        """Until it is worth looking, at most most_s seconds.
+
+        others: descriptors that end it too, such as a keyboard's. Whether one of them is ready.
+        """
         if self._inotify < 0:
-            time.sleep(min(most_s, WITHOUT_EVENTS_S))
-            return
+            return bool(select.select(others, [], [], min(most_s, WITHOUT_EVENTS_S))[0])
         time.sleep(max(0.0, min(most_s, self._looked_at + AT_LEAST_S - time.monotonic())))
         until = min(most_s, self._coming.pop(0) if self._coming else AT_MOST_S)
-        if select.select([self._inotify], [], [], until)[0]:
+        ready = select.select([self._inotify, *others], [], [], until)[0]
+        if self._inotify in ready:
             self._coming = list(LOOK_AGAIN_S)
             self._forget()
         self.watch()  # before the caller looks: what comes after this is an event, what came before is seen
         self._looked_at = time.monotonic()
+        return not {*ready}.isdisjoint(others)
 
     def _forget(self) -> None:
         """Only that something happened counts, not what."""
@@ -72,3 +77,16 @@ class News:
         if self._inotify >= 0:
             os.close(self._inotify)
         self._inotify = -1
+
+
+def data_version(db: sqlite3.Connection) -> int:
+    """A number that is another one once somebody else has written to the queue."""
+    return int(db.execute("pragma data_version").fetchone()[0])
+
+
+def until_changed(db: sqlite3.Connection, news: News, seen: int, most_s: float = AT_MOST_S, *others: int) -> None:
+    """Until somebody else has written since data_version was `seen`, one of others is ready, or most_s are over."""
+    until = time.monotonic() + most_s
+    while data_version(db) == seen and (left_s := until - time.monotonic()) > 0:
+        if news.wait(left_s, *others):
+            return

@@ -19,12 +19,12 @@ from supervisor.home import Home
 from supervisor.house import space
 from supervisor.job import Job
 from supervisor.screen import finale, view
+from supervisor.screen.line import SIGNS, line
+from supervisor.screen.news import News, data_version, until_changed
 
-LOOK_EVERY_S = 0.5
 SAY_EVERY_S = 15.0  # where nobody watches a terminal: a line per running job so often
 PIPE_COLUMNS = 120  # where there is no terminal to ask
 START_S = 10.0  # a jobd that serves says so in a fraction of it
-SIGNS = {"succeeded": "✓", "failed": "✗", "cancelled": "✗", "running": "▶", "paused": "‖", "queued": "·"}
 
 
 def run(home: Home, recipe_path: Path, overrides: Mapping[str, str], *, said: Sequence[str] = ()) -> int:
@@ -70,9 +70,10 @@ def _serve_until_done(home: Home, db: sqlite3.Connection, ids: list[int]) -> Non
         signal.signal(signum, signal.default_int_handler)
     jobd = None if view.serving(home) else _start_jobd(home)
     home.ring()
-    screen = Screen()
+    screen, news = Screen(), News(home.path)
     try:
         while True:
+            seen = data_version(db)
             found = _family(db, ids)
             screen.draw(db, home, found)
             if all(job.state in queue.OVER for job in found) or _stuck(found):
@@ -82,7 +83,7 @@ def _serve_until_done(home: Home, db: sqlite3.Connection, ids: list[int]) -> Non
                     f"jobd ended with {jobd.returncode} (its words: {home.path / 'jobd.log'}); starting it again"
                 )
                 jobd = _start_jobd(home)
-            time.sleep(LOOK_EVERY_S)
+            until_changed(db, news, seen)
     except KeyboardInterrupt:
         _say_goodbye(jobd)
         raise
@@ -176,58 +177,6 @@ def fold(found: list[Job], rows: int) -> tuple[list[str], list[Job], list[str]]:
     above = [f"{SIGNS['succeeded']} {len(done)} more are done"] if done else []
     below = [f"{SIGNS['queued']} {len(waiting)} more wait"] if waiting else []
     return above, [job for job in found if job.id not in {*done, *waiting}], below
-
-
-def line(db: sqlite3.Connection, home: Home, job: Job, now: float, width: int, names: int) -> str:
-    """One job in `width` columns: a sign, its name in `names` columns, a bar, how far, how long yet, loss and speed."""
-    narrow = width < view.NARROW
-    names = min(names, 16 if narrow else 24)
-    head = f"{SIGNS[job.state]} {view.safe(job.name):{names}.{names}}"
-    waits = _why(db, home, job, now)
-    if not (job.done or job.state in ("running", "succeeded")):
-        return view.cut(f"{head}  {waits}", width)
-    share = 1.0 if job.state == "succeeded" else job.done / job.total if job.total else 0.0
-    text = f"{head}  {view.bar(share, 8 if narrow else 20)} {_amount(job, narrow)}"
-    if waits:
-        return view.cut(f"{text}  {waits}", width)
-    left = f"{view.duration(job.eta_at - now)} left" if job.eta_at and job.state == "running" else ""
-    for part in (f"{left:>10}", *_metrics(job)):
-        text += f"  {part}" if len(text) + 2 + len(part) <= width else ""
-    return text.rstrip()
-
-
-def _why(db: sqlite3.Connection, home: Home, job: Job, now: float) -> str:
-    """Why it does not run; '' when it does, or is done."""
-    if job.state in ("running", "succeeded"):
-        return ""
-    if job.state in ("failed", "cancelled"):
-        return view.safe(job.error if job.state == "failed" and job.error else job.state)
-    waits = f"waits for {view.waiting_for(db, job, home, now=now)}"
-    return view.safe(f"{waits}: {job.error}" if job.failures and job.error else waits)
-
-
-def _amount(job: Job, narrow: bool) -> str:
-    amount = f"{job.done:,.0f}/{job.total:,.0f}" if job.total else ""
-    return f"{amount:>13}" if narrow else f"{amount:>17} {job.unit[:12]:12}"
-
-
-def _metrics(job: Job) -> list[str]:
-    """What a person looks at first, first: each as wide as it usually gets, so that columns stay."""
-    shown = []
-    for name, text in (("loss", "loss {:5.3f}"), ("tokens_per_s", "{:>5} tok/s"), ("val_loss", "val {:5.3f}"),
-                       ("pass_rate", "{:6.1%} pass")):  # fmt: skip
-        value = job.metrics.get(name)
-        if isinstance(value, int | float):
-            shown.append(text.format(short(value) if name == "tokens_per_s" else value))
-    return shown
-
-
-def short(count: float) -> str:
-    """12345 -> '12.3k'"""
-    for size, unit in ((1e6, "M"), (1e3, "k")):
-        if count >= size:
-            return f"{count / size:.1f}{unit}"
-    return f"{count:.0f}"
 
 
 def _show_failures(home: Home, db: sqlite3.Connection, bad: list[Job]) -> None:

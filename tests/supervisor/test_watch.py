@@ -11,6 +11,7 @@ from supervisor import queue
 from supervisor.home import Home
 from supervisor.job import Job, NewJob
 from supervisor.screen import watch
+from supervisor.screen.line import line
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_a_line_never_wraps_and_holds_nothing_that_moves_a_cursor(
 ):
     done, total = numbers
     job = job_in(db, state, name=name, done=done, total=total, metrics=metrics, error=error, unit="steps", failures=1)
-    text = watch.line(db, home, job, time.time(), width, 20)
+    text = line(db, home, job, time.time(), width, 20)
     assert len(text) <= max(width, 75)  # so wide is what is never left out: name, bar, how far
     assert text.isprintable()
 
@@ -49,18 +50,18 @@ def test_in_80_columns_a_training_shows_all_that_matters(db, home):
         db, "running", done=12_345, total=20_000, unit="steps", eta_at=now + 3800,
         metrics={"loss": 1.2345, "tokens_per_s": 12_345.6, "val_loss": 2.5},
     )  # fmt: skip
-    shown = watch.line(db, home, job, now, 79, 16)
+    shown = line(db, home, job, now, 79, 16)
     assert shown == "▶ train             █████░░░ 12,345/20,000  1h03m left  loss 1.234  12.3k tok/s"
-    assert "val 2.500" in watch.line(db, home, job, now, 119, 16)
+    assert "val 2.500" in line(db, home, job, now, 119, 16)
 
 
 def test_what_failed_says_why_and_what_waits_says_for_what(db, home):
     failed = job_in(db, "failed", error="there is no pack: run a pack job first")
-    assert watch.line(db, home, failed, 2.0, 79, 5) == "✗ train  there is no pack: run a pack job first"
+    assert line(db, home, failed, 2.0, 79, 5) == "✗ train  there is no pack: run a pack job first"
     queued = job_in(db, "queued")
-    assert watch.line(db, home, queued, 2.0, 79, 5) == "· train  waits for jobd, which does not run"
+    assert line(db, home, queued, 2.0, 79, 5) == "· train  waits for jobd, which does not run"
     again = job_in(db, "queued", failures=1, error="exit code 1: oh")
-    assert "waits for jobd, which does not run: exit code 1: oh" in watch.line(db, home, again, 2.0, 79, 5)
+    assert "waits for jobd, which does not run: exit code 1: oh" in line(db, home, again, 2.0, 79, 5)
 
 
 @given(st.lists(st.sampled_from(queue.STATES), min_size=1, max_size=80), st.integers(5, 60))
