@@ -3,10 +3,13 @@
 import os
 import selectors
 import signal
+import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 from supervisor.home import Home
+from supervisor.notify import say
 
 
 def listen(home: Home, selector: selectors.BaseSelector, on_signal: Callable[[int, FrameType | None], None]) -> None:
@@ -16,11 +19,20 @@ def listen(home: Home, selector: selectors.BaseSelector, on_signal: Callable[[in
     signal.signal(signal.SIGCHLD, lambda *_: None)
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, on_signal)
-    if not home.doorbell.exists():
-        os.mkfifo(home.doorbell, 0o600)
-    bell = os.open(home.doorbell, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)  # RDWR: never at its end
+    bell = _open(home.doorbell)
     selector.register(wake, selectors.EVENT_READ)
     selector.register(bell, selectors.EVENT_READ)
+
+
+def _open(place: Path) -> int:
+    """The bell, open: the one that hangs there, or a new one. What is there and is no bell is put aside."""
+    if os.path.lexists(place) and not place.is_fifo():
+        aside = place.with_name(f"{place.name}.{time.time_ns()}")
+        os.rename(place, aside)
+        say(f"{place} was no named pipe: it lies in {aside.name} now")
+    if not place.exists():
+        os.mkfifo(place, 0o600)
+    return os.open(place, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)  # RDWR: never at its end
 
 
 def quiet(descriptor: int) -> None:

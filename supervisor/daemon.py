@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any
 
-from supervisor import bell, booking, ledger, meta, notify, queue, recovery, settings, standing
+from supervisor import bell, booking, clock, ledger, notify, queue, recovery, settings, standing
 from supervisor import db as database
 from supervisor import home as homes
 from supervisor.card.lane import Lane
@@ -26,6 +26,7 @@ from supervisor.errors import Refused, StaleAttempt
 from supervisor.home import Home
 from supervisor.house import damage, space
 from supervisor.house.keeper import Keeper
+from supervisor.house.place import Place, home_id
 from supervisor.job import LANES, Job
 from supervisor.notify import say
 
@@ -35,6 +36,7 @@ SEEN_EVERY_S = 10.0  # how often the ledger learns that we live
 SWEEP_EVERY_S = 0.02
 CHORES_AFTER_S = 0.003  # after a `go`: a job that ends sooner is followed at once, the rest of our work can wait
 CHORES_WAIT_S = 0.05  # but not longer than this in a row of such jobs
+AWAY_S = 1.0  # so much later after a wait than it should have lasted, we were stopped, perhaps our children too
 TROUBLE_WAIT_S = 1.0  # after the queue could not be written (a full disk): until the next try
 
 
@@ -55,7 +57,7 @@ class Daemon:
         self.home, self.options, self.until_empty = home, options, until_empty
         self.db = home.connect()
         self.soft_db = database.connect(home.queue_db, durable=False)  # progress: a power cut may take the last second
-        self.home_id = meta.read(self.db, "home_id") or ""
+        self.place, self.home_id = Place(home), home_id(self.db, home)
         self.selector = selectors.DefaultSelector()
         self.ended: list[Child] = []  # swept clean, not settled yet
         self.claimed: list[Job] = []  # the queue says that they run; not started yet
@@ -83,7 +85,7 @@ class Daemon:
         self.lane.expect_back(self.db)
         self.booking.account.recover()
         database.make_room(self.db, self.soft_db)
-        standing.reset_clock(self.db, now=time.time())
+        clock.set_right(self.db, now=time.time())
         while self._serves():
             try:
                 for child, event in self._events():
@@ -94,6 +96,9 @@ class Daemon:
             self._turn_if_due()
         notify.systemd("STOPPING=1")
         self.house.leave()
+        if self.place.lost:
+            self.place.rescue(self.db)
+            return
         self.booking.account.enter(ledger.Entry("down", why="stopped"))
 
     def _serves(self) -> bool:
@@ -114,7 +119,8 @@ class Daemon:
 
     def _events(self) -> Iterator[tuple[Child, Event]]:
         """Wait for the next thing to happen, and say to whom."""
-        for key, _ in self.selector.select(self._wait_s()):
+        back_at = time.monotonic() + (wait_s := self._wait_s())
+        for key, _ in self.selector.select(wait_s):
             if isinstance(key.data, Child):
                 yield key.data, Event.REPORT
             elif callable(key.data):  # of the local socket
@@ -127,6 +133,8 @@ class Daemon:
         for child in self.crew.exits():
             yield child, Event.EXIT
         now = time.monotonic()
+        if now - back_at > AWAY_S:
+            self.crew.excuse(now - back_at)
         for child in list(self.children):
             if child.deadline is not None and now >= child.deadline:
                 yield child, Event.LATE
@@ -283,6 +291,7 @@ class Daemon:
 
     def _turn_if_due(self) -> None:
         now = time.monotonic()
+        self.draining |= self.place.look()
         if now < min(self.due["turn"], self.due["tick"]):
             if self.chores is not None and now >= min(self.chores):
                 self._do_chores()
@@ -430,7 +439,8 @@ class Daemon:
         if now >= self.due["seen"]:
             self.due["seen"] = now + SEEN_EVERY_S
             if self.booking.account.look():  # the calendar was set
-                standing.reset_clock(self.db, now=time.time())
+                clock.set_right(self.db, now=time.time())
+                self.house.wait_to_forget()
             self.lane.card.write_down(self.soft_db, now=time.time())
         if any(child.claimed and child.progress is not None for child in self.children):
             self.due["turn"] = min(self.due["turn"], self.due["progress"])
@@ -496,7 +506,8 @@ def main(argv: list[str] | None = None) -> int:
         lock = home.hold()
         damage.mend(home)
         database.create(home.queue_db)
-        Daemon(home, options, until_empty=told.until_empty).run()
+        daemon = Daemon(home, options, until_empty=told.until_empty)
+        daemon.run()
         os.close(lock)
     except Refused as refusal:
         say(str(refusal))
@@ -509,7 +520,7 @@ def main(argv: list[str] | None = None) -> int:
             raise
         say(f"the queue is damaged ({error}): jobs save and leave; started again, jobd goes on from the newest backup")
         return 1
-    return 0
+    return 1 if daemon.place.lost else 0
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ not. With durable=False (NORMAL) it survives any crash of ours, and a power cut 
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -18,13 +18,16 @@ BUSY_TIMEOUT_S = 10.0
 LOG_PAGES = 256  # of the write-ahead log, before jobd brings it into the database
 
 
-def connect(path: Path, *, durable: bool = True) -> sqlite3.Connection:
-    """Open an existing queue.db. Raises Refused with a sentence when it can't be used as it is."""
+def connect(
+    path: Path, *, durable: bool = True, before_migration: Callable[[], None] = lambda: None
+) -> sqlite3.Connection:
+    """Open an existing queue.db, led to this version. Raises Refused with a sentence when it can't be used as it is."""
     if not path.exists():
         raise Refused(f"there is no queue at {path}: start `jobd -C {path.parent}` or `jobctl -C {path.parent} init`")
     try:
         version = _version(path)  # before anything is written, a newer queue's journal included
         if 0 < version < VERSION:
+            before_migration()
             migrate(path)
             version = _version(path)
         if version == VERSION:
@@ -44,10 +47,18 @@ def connect(path: Path, *, durable: bool = True) -> sqlite3.Connection:
     raise Refused(f"{path} is no queue of Neverrest's. It was left as it is: take another home with -C")
 
 
-def create(path: Path) -> None:
-    """Make queue.db, whole or not at all; an existing one stays."""
+def create(path: Path, *, last_id: int = 0) -> None:
+    """Make queue.db, whole or not at all; an existing one stays. last_id: the ids of jobs begin above it.
+
+    Raises Refused when it can't be made, or when the log of another queue lies there: SQLite would mix the two.
+    """
     if path.exists():
         return
+    if (left := log_of(path)) and not path.exists():
+        raise Refused(
+            f"{path} is gone, and {left[0].name} is still there. Start `jobd -C {path.parent}`: it puts that aside, "
+            "and goes on from the newest backup if there is one"
+        )
     try:
         beside = path.with_name(f".{path.name}.{os.getpid()}.new")
         beside.unlink(missing_ok=True)
@@ -57,6 +68,8 @@ def create(path: Path) -> None:
             for statement in _statements(Path(__file__).with_name("schema.sql").read_text()):
                 db.execute(statement)
             db.execute("insert into meta values ('home_id', ?)", (os.urandom(8).hex(),))
+            if last_id:
+                db.execute("insert into sqlite_sequence values ('job', ?)", (last_id,))
             db.execute(f"pragma user_version = {VERSION}")
         db.execute("pragma wal_checkpoint(truncate)")
         db.close()
@@ -68,6 +81,11 @@ def create(path: Path) -> None:
             beside.unlink()
     except OSError as error:
         raise Refused(f"no queue could be made at {path}: {error.strerror}. Take another home with -C") from error
+
+
+def log_of(path: Path) -> list[Path]:
+    """The files of SQLite's beside a database: its write-ahead log, and the index of that."""
+    return [beside for end in ("-wal", "-shm") if (beside := path.with_name(path.name + end)).exists()]
 
 
 def migrate(path: Path) -> None:

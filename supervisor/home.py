@@ -36,7 +36,30 @@ class Home:
         return self.path / "lanes" / f"{lane}0.lock"
 
     def connect(self) -> sqlite3.Connection:
-        return db.connect(self.queue_db)
+        """The queue. Raises Refused when it can't be used, also when an older jobd serves it that does not know our
+        tables."""
+        return db.connect(self.queue_db, before_migration=self._require_no_other)
+
+    def _require_no_other(self) -> None:
+        if (pid := self.served_by()) not in (None, str(os.getpid())):
+            raise Refused(
+                f"an older jobd (pid {pid}) still serves {self.path}, and this jobctl is newer. Start it again first: "
+                "`sudo systemctl restart neverrest`, or stop it and start it by hand"
+            )
+
+    def served_by(self) -> str | None:
+        """The pid of the jobd that holds this home's lock; None when there is none."""
+        try:
+            descriptor = os.open(self.path / "jobd.lock", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return os.pread(descriptor, 32, 0).decode().strip()
+        finally:
+            os.close(descriptor)
+        return None
 
     def hold(self) -> int:
         """jobd's lock on this home, held as long as the descriptor lives. Raises Refused when another jobd has it."""

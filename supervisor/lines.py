@@ -103,7 +103,7 @@ class _Reader:
         job = NewJob(
             kind=told["kind"], args=good.args, lane=get("lane") or good.lane, name=get("name"),
             priority=get("priority", 0), preemptible=good.preemptible, after=get("after", ()),
-            available_at=get("not_before", self.now), max_failures=get("max_failures", MAX_FAILURES),
+            available_at=get("not_before", 0.0), max_failures=get("max_failures", MAX_FAILURES),
             key=get("key"), needs_vram_mib=get("needs_vram_mib"), stall_s=get("stall_s"), origin=self.origin,
         )  # fmt: skip
         return Line(job, get("tags", ()))

@@ -266,7 +266,7 @@ def wakes_at(db: sqlite3.Connection, *, now: float) -> float | None:
 def _make(db: sqlite3.Connection, one: Standing, now: float, next_at: float) -> int:
     new = NewJob(
         one.kind, one.args, one.lane, name=one.name, priority=one.priority, preemptible=one.preemptible,
-        available_at=now, max_failures=one.max_failures, evergreen_id=one.id if one.what == "evergreen" else None,
+        max_failures=one.max_failures, evergreen_id=one.id if one.what == "evergreen" else None,
     )  # fmt: skip
     job_id = queue.add(db, new, now=now)
     db.execute("update standing set job_id = ?, made = made + 1, next_at = ? where id = ?", (job_id, next_at, one.id))

@@ -93,6 +93,9 @@ class Lane:
         except LaneHeld:
             self._kill_holders()
             return False
+        except OSError as error:  # its folder is none, or may not be written
+            self._holder = f"its lock can't be taken ({error})"
+            return False
         self._held_since = self._holder = None
         return True
 

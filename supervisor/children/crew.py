@@ -16,6 +16,7 @@ from supervisor.children.child import Child, Phase
 from supervisor.children.lock import LaneHeld
 from supervisor.children.start import start
 from supervisor.home import Home
+from supervisor.house.place import can_hold_jobs
 from supervisor.job import Job
 from supervisor.notify import say
 from supervisor.settings import Settings
@@ -56,6 +57,15 @@ class Crew:
                     child.status = child.process.returncode = os.waitstatus_to_exitcode(status)
                     yield child
 
+    def excuse(self, away_s: float) -> None:
+        """We were stopped for so long, perhaps all of us, and have not heard what they said meanwhile: nobody is late
+        because of that."""
+        for child in self.children:
+            child.watch.since += away_s
+            child.kill_others_at += away_s
+            if child.deadline is not None:
+                child.deadline += away_s
+
     def busy(self, lane: str) -> int:
         """How many of a lane's jobs have a child."""
         return sum(child.claimed and child.job.lane == lane for child in self.children)
@@ -90,7 +100,7 @@ class Crew:
             queue.fail(self.db, job.id, job.attempt, str(error), now=now, cause="bad args")
         elif isinstance(error, LaneHeld):  # taken since we looked
             queue.release(self.db, job.id, job.attempt, "the lane was still held", now=now)
-        elif isinstance(error, OSError) and error.errno in OUT_OF_ROOM:
+        elif isinstance(error, OSError) and (error.errno in OUT_OF_ROOM or not can_hold_jobs(self.home)):
             say(f"job {job.id} could not be started ({error}): again in {REST_S:.0f} s")
             queue.release(self.db, job.id, job.attempt, why, now=now)
             self.rest_until = time.monotonic() + REST_S

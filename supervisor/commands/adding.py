@@ -110,11 +110,11 @@ def _stall_s(told: argparse.Namespace) -> float | None:
 
 
 def _when(told: argparse.Namespace, now: float) -> float:
-    """Not before: Unix seconds."""
+    """Not before: Unix seconds. 0 when no time was said: whatever the calendar is set to, it is due."""
     if told.delay is not None:
         return now + seconds("--in", told.delay)
     if told.at is None:
-        return now
+        return 0.0
     import datetime
 
     try:
@@ -137,13 +137,13 @@ def init(told: argparse.Namespace) -> None:
 
 def make_home(path: Path) -> None:
     """A folder with an empty queue."""
-    from supervisor import db
+    from supervisor.house import damage
 
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Refused(f"the home {path} can't be made: {error.strerror}") from error
-    db.create(path / "queue.db")
+    damage.begin(Home(path))
 
 
 def plan(told: argparse.Namespace) -> None:

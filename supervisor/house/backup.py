@@ -48,8 +48,8 @@ class Backups:
         if self._process is not None and self._is_at_work(now):
             return
         happened = str(tuple(self._db.execute("select max(id) from event").fetchone()))
-        if happened == self._copied or time.time() - newest_at(self._home) < EVERY_S:
-            return
+        if happened == self._copied or 0 <= time.time() - newest_at(self._home) < EVERY_S:
+            return  # a copy of a time to come was made by a wrong calendar: it keeps nobody waiting
         self._copied, self._began = happened, now
         try:
             self._process = start(self._home)
@@ -64,7 +64,7 @@ class Backups:
                 self._process.send_signal(signal.SIGKILL)
             return True
         self._process = None
-        if time.time() - newest_at(self._home) > EVERY_S:  # it has said why
+        if not 0 <= time.time() - newest_at(self._home) <= EVERY_S:  # it has said why
             self._try_again()
         return False
 
@@ -90,9 +90,10 @@ def make(home: Home, *, now: float) -> Path:
 
     Raises Refused when it can't be written, or when the queue turns out to be damaged: then no older copy goes.
     """
-    to = folder(home) / f"queue-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}.db"
+    to = path_at(home, now)
     try:
         to.parent.mkdir(mode=0o700, exist_ok=True)
+        date_back(home, now=now)
         with closing(home.connect()) as db:
             database.back_up(db, to)
     except OSError as error:
@@ -105,6 +106,21 @@ def make(home: Home, *, now: float) -> Path:
         ) from error
     rotate(home, now=now)
     return to
+
+
+def path_at(home: Home, at: float) -> Path:
+    """What a copy made at this time is called."""
+    return folder(home) / f"queue-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(at))}.db"
+
+
+def date_back(home: Home, *, now: float) -> None:
+    """Copies of a time to come were made by a wrong calendar. They are older than the one to be made now: say so, or
+    the newest would be taken for one of the oldest."""
+    ahead = [path for path in newest_first(home) if path.stat().st_mtime > now]
+    for seconds, path in enumerate(ahead, 1):
+        os.utime(path, (now - seconds, now - seconds))
+        if NAME.fullmatch(path.name) and not (known := path_at(home, now - seconds)).exists():
+            path.rename(known)
 
 
 def rotate(home: Home, *, now: float) -> None:

@@ -38,7 +38,10 @@ def mend(home: Home) -> None:
     """
     made = next(iter(sorted(home.path.glob("queue.db.restoring-*"))), None)
     if made is None:
-        if not home.queue_db.exists() or (why := damage(home.queue_db)) is None:
+        if (why := damage(home.queue_db)) is None:
+            return
+        if not home.queue_db.exists() and not backup.newest_first(home):
+            begin_anew(home, why)
             return
         made = restore(home, why)
     swap(home, made)
@@ -47,7 +50,10 @@ def mend(home: Home) -> None:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a queue's file; None when it is sound, or when that can't be told now."""
+    """What is wrong with a queue's file; None when it is sound, or when that can't be told now, or in a new home."""
+    if not path.exists():
+        home = Home(path.parent)
+        return "it is gone" if backup.newest_first(home) or ids_of_folders(home) or database.log_of(path) else None
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
             if db.execute("pragma user_version").fetchone()[0] == 0:
@@ -76,16 +82,41 @@ def restore(home: Home, why: str) -> Path:
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     with closing(database.connect(beside)) as db:
         with transaction(db):
-            text = f"queue.db was damaged ({why}): it lies whole in queue.db.damaged-{stamp}. {account(db, home, at)}"
+            text = f"{told(home, why, stamp)}. {account(db, home, at)}"
             meta.write(db, "restored", text)
             notices.add(db, "queue", text, now=now)
             leave_room(db, home)
-        db.execute("pragma journal_mode = delete")
+        db.execute("pragma wal_checkpoint(truncate)")  # closed, it is one file; who opens it next need not change it
     made = home.path / f"queue.db.restoring-{stamp}"
     database.sync(beside)
     os.replace(beside, made)
     database.sync(home.path)
     return made
+
+
+def told(home: Home, why: str, stamp: str) -> str:
+    """What became of the queue that was here, in a sentence."""
+    if not home.queue_db.exists():
+        return f"{home.queue_db} is gone"
+    return f"queue.db was damaged ({why}): it lies whole in queue.db.damaged-{stamp}"
+
+
+def begin(home: Home) -> None:
+    """A queue for a home that has none, asked for by a person. Raises Refused where there was one."""
+    if not home.queue_db.exists() and (copies := backup.newest_first(home)):
+        raise Refused(
+            f"{home.queue_db} is gone, but {copies[0].parent} holds its copies. Start `jobd -C {home.path}`: it goes "
+            "on from the newest one. To begin with an empty queue instead, first move that folder away"
+        )
+    database.create(home.queue_db, last_id=max(ids_of_folders(home), default=0))
+
+
+def begin_anew(home: Home, why: str) -> None:
+    """A queue that is gone, and no copy of it anywhere: an empty one, whose jobs get none of the numbers in runs/."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    put_log_aside(home, f"queue.db.damaged-{stamp}")
+    database.create(home.queue_db, last_id=max(ids_of_folders(home), default=0))
+    say(f"ALARM: {home.queue_db}: {why}, and there is no backup: an empty queue takes its place, runs/ is as it was")
 
 
 def is_sound(path: Path) -> bool:
@@ -126,14 +157,18 @@ def leave_room(db: sqlite3.Connection, home: Home) -> None:
 def swap(home: Home, made: Path) -> None:
     """Put what there is aside, whole, and the restored queue in its place. Begun before: what is done is not redone."""
     damaged = f"queue.db.damaged-{made.name.rpartition('-')[2]}"
-    for end in ("-wal", "-shm"):
-        part = home.path / f"queue.db{end}"
-        if part.exists():
-            os.rename(part, free(home.path / f"{damaged}{end}"))
+    put_log_aside(home, damaged)
     if home.queue_db.exists() and not (home.path / damaged).exists():
         os.link(home.queue_db, home.path / damaged)
     database.sync(home.path)
     os.replace(made, home.queue_db)
+    database.sync(home.path)
+
+
+def put_log_aside(home: Home, damaged: str) -> None:
+    """The log of a queue that is no more must not meet another one: SQLite would write its pages into it."""
+    for part in database.log_of(home.queue_db):
+        os.rename(part, free(home.path / part.name.replace("queue.db", damaged)))
     database.sync(home.path)
 
 

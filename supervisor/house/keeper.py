@@ -44,6 +44,10 @@ class Keeper:
         self._history.look()
         return changed
 
+    def wait_to_forget(self) -> None:
+        """The calendar was set: it may be wrong."""
+        self._history.wait()
+
     def read_settings(self, options: Settings) -> None:
         self.space.options = self._outbox.options = self._history.options = options
 

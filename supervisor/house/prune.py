@@ -105,7 +105,12 @@ class History:
 
     def __init__(self, home: Home, db: sqlite3.Connection, options: Settings) -> None:
         self.home, self.db, self.options = home, db, options
-        self._look_at = 0.0  # monotonic
+        self.wait()
+
+    def wait(self) -> None:
+        """Nothing is forgotten in the first hour, nor in the one after the calendar was set: a clock that woke up a
+        year ahead would make everything old, and most of them are put right by then."""
+        self._look_at = time.monotonic() + EVERY_S
 
     def look(self) -> None:
         """Forget a few, now and then; go on soon where there are more."""

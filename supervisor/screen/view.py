@@ -1,6 +1,5 @@
 """Jobs as a person sees them: why one waits, how far one is, in text that can't harm a terminal."""
 
-import fcntl
 import json
 import os
 import re
@@ -144,17 +143,7 @@ def _need(job: Job) -> str:
 
 def serving(home: Home) -> bool:
     """Whether a jobd serves this home: it holds the lock."""
-    try:
-        descriptor = os.open(home.path / "jobd.lock", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    return home.served_by() is not None
 
 
 def table(

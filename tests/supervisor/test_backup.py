@@ -253,3 +253,80 @@ def test_an_older_version_among_the_backups_is_led_to_this_one(db, home, tmp_pat
     with closing(sqlite3.connect(old)) as was:
         count = was.execute("select count(*) from job").fetchone()[0]
     assert len(ids(home.queue_db)) == count > 0
+
+
+# ── a queue that is gone ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def lose(db, home: Home) -> bytes:
+    """Delete queue.db while its log is full and stays behind, as a kill and an `rm queue.db` leave it. The log."""
+    log = (home.path / "queue.db-wal").read_bytes()
+    closed(db, home)
+    home.queue_db.unlink()
+    (home.path / "queue.db-wal").write_bytes(log)
+    return log
+
+
+def test_a_queue_that_is_gone_comes_back_from_the_newest_backup(db, home, capfd):
+    add(db, 2)
+    backup.make(home, now=NOW)
+    log = lose(db, home)
+    damage.mend(home)
+    assert ids(home.queue_db) == [1, 2]
+    assert "queue.db is gone. The queue is that of" in capfd.readouterr().err
+    (aside,) = home.path.glob("queue.db.damaged-*-wal")
+    assert aside.read_bytes() == log
+
+
+def test_an_empty_queue_in_the_place_of_one_that_is_gone_meets_neither_its_log_nor_its_folders(db, home, capfd):
+    """SQLite would take the log for that of the new file, and mix their pages."""
+    add(db, 300)
+    log = lose(db, home)
+    home.workdir(7).mkdir(parents=True)
+    damage.mend(home)
+    with closing(home.connect()) as new:
+        assert new.execute("pragma integrity_check").fetchone()[0] == "ok"
+        assert queue.add(new, NewJob("sleep", {}, "gpu"), now=NOW) == 8, "job 7's folder is not another job's"
+    (aside,) = home.path.glob("queue.db.damaged-*-wal")
+    assert aside.read_bytes() == log
+    assert "an empty queue takes its place" in capfd.readouterr().err
+
+
+def test_no_queue_is_made_beside_the_log_of_another(db, home):
+    lose(db, home)
+    with pytest.raises(Refused, match=r"queue\.db-wal is still there\. Start `jobd"):
+        database.create(home.queue_db)
+
+
+def test_who_asks_for_a_queue_where_one_was_is_told_of_its_copies(db, home):
+    backup.make(home, now=NOW)
+    closed(db, home)
+    home.queue_db.unlink()
+    with pytest.raises(Refused, match=r"is gone, but .*backups holds its copies"):
+        damage.begin(home)
+    assert not home.queue_db.exists()
+
+
+# ── a calendar that was wrong ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_copies_of_a_year_to_come_are_older_than_the_one_made_when_the_clock_was_put_right(db, home):
+    for hour in range(3):
+        add(db)
+        path = backup.make(home, now=NOW + 365 * DAY_S + hour * HOUR_S)
+        os.utime(path, (NOW + 365 * DAY_S + hour * HOUR_S,) * 2)
+    add(db)
+    newest = backup.make(home, now=NOW)
+    os.utime(newest, (NOW, NOW))
+    assert [ids(path)[-1] for path in backup.newest_first(home)] == [4, 3, 2, 1]
+    assert backup.kept(backup.newest_first(home))[-1] == newest
+
+
+def test_copies_of_a_year_to_come_do_not_make_the_next_one_wait_for_it(db, home, monkeypatch):
+    add(db)
+    path = backup.make(home, now=time.time())
+    os.utime(path, (time.time() + 365 * DAY_S,) * 2)
+    started: list[Home] = []
+    monkeypatch.setattr(backup, "start", started.append)
+    backup.Backups(db, home).look()
+    assert started == [home]

@@ -1,5 +1,6 @@
 """queue.db through the versions: what an older Neverrest made always opens, and nothing in it is lost."""
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -8,9 +9,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tower import CHECKOUT, until
 
 from supervisor import db as database
 from supervisor import queue
+from supervisor.errors import Refused
+from supervisor.home import Home
 from supervisor.job import Job
 
 OLD = sorted((Path(__file__).parent / "old").glob("queue-v*.db"))
@@ -94,3 +98,22 @@ def test_two_who_open_an_older_queue_at_once_migrate_it_once(tmp_path):
     openers = [subprocess.Popen([sys.executable, "-P", "-c", code, path]) for _ in range(4)]
     assert [opener.wait() for opener in openers] == [0, 0, 0, 0]
     assert [kept.name for kept in (tmp_path / "backups").iterdir()] == [f"{OLD[0].stem}.db"]
+
+
+def test_a_queue_that_an_older_jobd_serves_is_not_led_on_under_it(tmp_path):
+    copied(OLD[0], tmp_path)
+    serve = "import sys, pathlib; from supervisor.home import Home; Home(pathlib.Path(sys.argv[1])).hold(); input()"
+    with subprocess.Popen([sys.executable, "-c", serve, tmp_path], stdin=subprocess.PIPE, cwd=CHECKOUT) as jobd:
+        home = Home(tmp_path)
+        until(lambda: home.served_by() == str(jobd.pid))
+        with pytest.raises(Refused, match=rf"an older jobd \(pid {jobd.pid}\) still serves"):
+            home.connect()
+        jobd.communicate(b"\n")
+    home.connect().close()
+
+
+def test_a_jobd_leads_on_the_queue_that_it_serves_itself(tmp_path):
+    copied(OLD[0], tmp_path)
+    lock = Home(tmp_path).hold()
+    Home(tmp_path).connect().close()
+    os.close(lock)

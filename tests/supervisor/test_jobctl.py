@@ -82,7 +82,7 @@ def test_a_command_is_taken_as_it_is_with_its_folder_and_environment(tower, tmp_
 
 @pytest.mark.parametrize(
     ("words", "low_s", "high_s"),
-    [(("--in", "90s"), 90, 90), (("--in", "1h30m"), 5400, 5400), (("--in", "1.5d"), 129600, 129600), ((), 0, 0),
+    [(("--in", "90s"), 90, 90), (("--in", "1h30m"), 5400, 5400), (("--in", "1.5d"), 129600, 129600),
      (("--at", "2100-01-01T00:00"), 1e9, 1e10), (("--at", "03:00"), 0, 86400 + 3600)],
 )  # fmt: skip
 def test_not_before(tower, words, low_s, high_s):

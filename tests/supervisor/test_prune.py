@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from supervisor import bulk, ledger, queue, tags
+from supervisor import bulk, ledger, queue, settings, tags
 from supervisor.filters import Filter
 from supervisor.home import Home
 from supervisor.house import prune
@@ -182,3 +182,20 @@ def test_a_little_is_forgotten_at_a_time_when_the_home_keeps_days(db, home):
     assert known(db) == set()
     assert not any(home.workdir(job).exists() for job in jobs)
     assert prune.some(home, db, keep_days=0, now=time.time()) is False
+
+
+def test_nothing_is_forgotten_in_the_first_hour_nor_after_the_calendar_was_set(db, home, monkeypatch):
+    """A clock that woke up a year ahead makes everything old: there must be time to put it right."""
+    done(db, home, at=NOW)
+    uptime = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: uptime[0])
+    history = prune.History(home, db, settings.Settings(keep_days=30))
+    for wait in (lambda: None, history.wait):
+        wait()
+        history.look()
+        uptime[0] += prune.EVERY_S - 1
+        history.look()
+        assert known(db) == {1}
+    uptime[0] += 1
+    history.look()
+    assert known(db) == set()
