@@ -141,8 +141,7 @@ class Fits:
         """In place of what was known of this micro_batch. Raises OSError (a full disk)."""
         from datagen.files import write_json
 
-        by_card = self.by_card()
-        others = [each for each in by_card.get(self.on, []) if each.get("micro_batch") != found.micro_batch]
-        by_card[self.on] = sorted([*others, asdict(found)], key=lambda each: int(each["micro_batch"]))
+        known = {each.micro_batch: each for each in self.read()} | {found.micro_batch: found}
+        by_card = self.by_card() | {self.on: [asdict(known[size]) for size in sorted(known)]}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.path, {"of": self.of, "found": by_card})

@@ -72,7 +72,7 @@ def measured(fits: batches.Fits, card: str | None) -> tuple[str | None, dict[int
     by_card = fits.by_card()
     if card is None:
         card = next(iter(by_card), None)
-    return card, {each["micro_batch"]: each["took_mib"] for each in by_card.get(card or "", [])}
+    return card, {each.get("micro_batch", 0): each.get("took_mib") for each in by_card.get(card or "", [])}
 
 
 def lines(found: dict[str, Any]) -> list[str]:
@@ -89,7 +89,8 @@ def lines(found: dict[str, Any]) -> list[str]:
         "micro_batch  grad_accum  weights+Adam  activations  passing   total  measured",
     ]
     most = max((i for i, row in enumerate(rows) if row["fits"]), default=-1) + 3
-    said += [line(row, now=found["now"]) for row in rows[:most]]
+    now = found["best"] if found["now"] == batches.AUTO else found["now"]
+    said += [line(row, now) for row in rows[:most]]
     if any(row["measured_mib"] is not None for row in rows):
         said.append(f"measured: what training steps took on {safe(found['measured_on'])}, CUDA's own not counted")
     best = found["best"]
@@ -98,7 +99,8 @@ def lines(found: dict[str, Any]) -> list[str]:
     return [*said, "", f"The largest that fits: micro_batch={best} grad_accum={step // best}, the step stays the same"]
 
 
-def line(row: dict[str, Any], now: int | str) -> str:
+def line(row: dict[str, Any], now: int | None) -> str:
+    """now: the micro_batch that the recipe's run would begin with."""
     mark = "fits" if row["fits"] else "too large"
     here = "  <- the recipe's" if row["micro_batch"] == now else ""
     took = "-" if row["measured_mib"] is None else f"{row['measured_mib']:,}"

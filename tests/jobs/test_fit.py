@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+import jobs.kind
+from gpt.fit import Found
+from jobs.batches import Fits, recipe
+from jobs.kinds.train import model_config
+
 RECIPES = Path(__file__).parents[2] / "jobs" / "recipes"
 JOBCTL = [sys.executable, "-P", "-m", "supervisor.jobctl"]
 
@@ -21,17 +26,35 @@ def test_the_big_recipe_on_a_card_of_16_gib():
     said = fit(str(RECIPES / "ww2-183m.toml"), "--vram", "16376")
     assert "183.0 M parameters, 120 contexts of 4096 tokens a step" in said
     [here] = [line for line in said.splitlines() if line.endswith("<- the recipe's")]
-    assert here.split()[:2] == ["3", "40"]
+    assert here.split()[:2] == ["6", "20"], "it says auto"
     assert said.splitlines()[-1] == "The largest that fits: micro_batch=6 grad_accum=20, the step stays the same"
 
 
 def test_the_same_as_json_and_every_row_keeps_the_step():
     found = json.loads(fit(str(RECIPES / "ww2-183m.toml"), "--vram", "16376", "--json"))
-    assert (found["now"], found["best"], found["reserve_mib"]) == (3, 6, 1024)
+    assert (found["now"], found["best"], found["reserve_mib"]) == ("auto", 6, 1024)
     assert {row["micro_batch"] * row["grad_accum"] for row in found["table"]} == {120}
     sums = [row["states_mib"] + row["kept_mib"] + row["passing_mib"] for row in found["table"]]
     assert all(row["total_mib"] > known for row, known in zip(found["table"], sums, strict=True))
     assert [row["fits"] for row in found["table"]] == [row["total_mib"] <= 16376 - 1024 for row in found["table"]]
+
+
+def test_what_was_measured_stands_beside_what_is_predicted(tmp_path):
+    args = jobs.kind.parse("train", {"pack": "p", "num_positions": 8192})
+    model = model_config(args, vocab_size=32_000, context_len=4096)
+    Fits(tmp_path, recipe(args, model, 4096), "NVIDIA A").keep(Found(6, 14_301, took_mib=13_377))
+    Fits(tmp_path, recipe(args, model, 4096), "NVIDIA A").keep(Found(8, 17_806, more_than_mib=14_752))
+    said = fit("-C", str(tmp_path), str(RECIPES / "ww2-183m.toml"), "--vram", "16376")
+    rows = {line.split()[0]: line.split()[6] for line in said.splitlines() if line[:11].strip().isdigit()}
+    assert (rows["5"], rows["6"], rows["8"]) == ("-", "13,377", "-")
+    assert "measured: what training steps took on NVIDIA A, CUDA's own not counted" in said
+    assert "measured: " not in fit(str(RECIPES / "ww2-183m.toml"), "--vram", "16376"), "nothing is known here"
+
+
+def test_the_reserve_is_the_one_of_the_settings(tmp_path):
+    (tmp_path / "settings.toml").write_text("reserve_mib = 4096\n")
+    found = json.loads(fit("-C", str(tmp_path), str(RECIPES / "ww2-183m.toml"), "--vram", "16376", "--json"))
+    assert (found["reserve_mib"], found["best"]) == (4096, 4)
 
 
 def test_sizes_come_from_the_recipes_own_tokenizer_and_pack(tmp_path):
