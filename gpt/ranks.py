@@ -21,6 +21,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from datagen.files import write_json
 from gpt.config import BadConfig, TrainConfig
@@ -93,7 +94,12 @@ def join(rank: int, size: int, device: str, meeting: str) -> Ranks:
     if size == 1:
         return ALONE
     backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
-    dist.init_process_group(backend, init_method=meeting, rank=rank, world_size=size)
+    store, _, _ = next(rendezvous(meeting, rank, size))
+    # torchrun keeps its store when it starts ranks again: they would take the dead ones' addresses (pytorch 135712)
+    store = dist.PrefixStore(  # type: ignore[attr-defined]
+        f"life {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store
+    )
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     return Ranks(rank, size)
 
 
@@ -140,7 +146,7 @@ def several(config: TrainConfig, workdir: Path, size: int) -> Iterator[Ranks]:
         leaving.set()
         for other in others:
             other.kill()
-            other.wait()
+            other.communicate()
         leave()
         meeting.unlink(missing_ok=True)
 

@@ -50,6 +50,7 @@ class Args:
     micro_batch: int | Literal["auto"] = "auto"  # contexts of one forward and backward; auto: as many as fit
     grad_accum: int | None = None  # of those in one step; none: what the other two make it
     contexts_per_step: int | None = None  # their product; none: what they make it, or 120
+    processes: int = 1  # that share each step's micro-batches, on as many cards, or on the CPU
     n_layer: int = 18
     n_head: int = 12
     n_kv_head: int | None = None
@@ -107,6 +108,11 @@ class Args:
         grad_accum, contexts = batches.grouped(self.micro_batch, self.grad_accum, self.contexts_per_step)
         object.__setattr__(self, "grad_accum", grad_accum)
         object.__setattr__(self, "contexts_per_step", contexts)
+        if self.processes < 1 or (grad_accum or contexts) % self.processes:
+            raise BadArgs(
+                f"train: processes={self.processes} can't share the {grad_accum or contexts} micro-batches of a step: "
+                f"take 1 or more that divide them"
+            )
         if len(self.betas) != 2:
             raise BadArgs(f"train takes two betas, not {self.betas}")
         if len(self.weight_decay) != len(self.weight_decay_from_epoch):
@@ -181,8 +187,9 @@ def run(args: Args, job: Run, prepared: "tuple[Checkpoint | None, Pack] | None" 
     prepared = prepared or prepare(args, job)
     picture = Picture(job, args.draw_every_s)
     try:
-        with batches.fitted(args, job, configured(args, job, prepared[1]), prepared) as config:
-            _train(args, job, config, prepared, picture, started)
+        whole = configured(args, job, prepared[1])
+        with batches.fitted(args, job, accumulating(whole, whole.grad_accum // args.processes), prepared) as share:
+            _train(args, job, accumulating(share, share.grad_accum * args.processes), prepared, picture, started)
     except BadConfig as error:
         raise BadArgs(f"train: {error}") from error
     except torch.OutOfMemoryError as error:
@@ -201,6 +208,11 @@ def configured(args: Args, job: Run, pack: "Pack") -> "TrainConfig":
     return dataclasses.replace(config, init=None if args.init is None else job.home / "models" / args.init)
 
 
+def accumulating(config: "TrainConfig", grad_accum: int) -> "TrainConfig":
+    """With so many micro-batches a step: one process's share of them, or all."""
+    return dataclasses.replace(config, grad_accum=grad_accum)
+
+
 def _train(
     args: Args,
     job: Run,
@@ -209,22 +221,27 @@ def _train(
     picture: Picture,
     started: float,
 ) -> None:
+    from gpt.ranks import several
     from gpt.train import train
 
     pack = prepared[1]
     queue_judging(args, job, newest_judged(args, job))
     describe(args, job, config, pack)
     first_step_s = None
-    for step in train(config, job.workdir, stop=lambda: job.stop_requested, tell=job.note, prepared=prepared):
-        first_step_s = first_step_s or time.monotonic() - started
-        report(args, job, step, first_step_s)
-        picture.draw_if_due()
-        if is_kept(args, step.number):
-            keep(args, job, pack, step)
-        if is_judged(args, step.number) and step.number < args.steps:
-            step.save()
-            queue_judging(args, job, newest_judged(args, job))
-            raise Unfinished
+    with several(config, job.workdir, args.processes) as ranks:
+        steps = train(
+            config, job.workdir, stop=lambda: job.stop_requested, tell=job.note, prepared=prepared, ranks=ranks
+        )
+        for step in steps:
+            first_step_s = first_step_s or time.monotonic() - started
+            report(args, job, step, first_step_s)
+            picture.draw_if_due()
+            if is_kept(args, step.number):
+                keep(args, job, pack, step)
+            if is_judged(args, step.number) and step.number < args.steps:
+                step.save()
+                queue_judging(args, job, newest_judged(args, job))
+                raise Unfinished
     if job.stop_requested:
         raise Unfinished
     queue_judging(args, job, newest_judged(args, job))

@@ -1,4 +1,4 @@
-"""Two processes train as one does: the same loss, the same contexts; one that is killed changes no bit. Real torchrun."""
+"""Two processes train as one does: the same loss, the same contexts; one that is killed changes no bit. torchrun."""
 
 import json
 import os
