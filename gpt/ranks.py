@@ -93,7 +93,10 @@ def join(rank: int, size: int, device: str, meeting: str) -> Ranks:
     """Be one of them; when this returns, all are there. meeting: where they find each other, as torch names it."""
     if size == 1:
         return ALONE
-    backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
+    backend = "gloo"
+    if device.startswith("cuda"):
+        backend = "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(device)  # NCCL takes the current one
     store, _, _ = next(rendezvous(meeting, rank, size))
     # torchrun keeps its store when it starts ranks again: they would take the dead ones' addresses (pytorch 135712)
     store = dist.PrefixStore(  # type: ignore[attr-defined]
@@ -115,7 +118,6 @@ def own_device(device: str, local_rank: int) -> str:
     index = (torch.device(device).index or 0) + local_rank
     if index >= torch.cuda.device_count():
         raise BadConfig(f"a rank needs card {index}, and there are {torch.cuda.device_count()}: take fewer processes")
-    torch.cuda.set_device(index)
     return f"cuda:{index}"
 
 
