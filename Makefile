@@ -1,6 +1,6 @@
 # make run    articles -> a judged, talking model, under the supervisor
 # make test   lint, types, import rules, every test
-# The rest:   make check · make bench · make bench-chaos · make gpu · make clean
+# The rest:   make check · make bench · make bench-chaos · make bench-faults · make gpu · make clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ SET ?=
 # llama-cpp-python comes as source: only the library itself is built, for the CPU.
 LLAMA_CPU := -DLLAVA_BUILD=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF
 
-.PHONY: run install test check bench bench-chaos gpu clean
+.PHONY: run install test check bench bench-chaos bench-faults gpu clean
 
 run: install
 	@$(VENV)/bin/jobctl -C . run $(RECIPE) $(if $(SET),--set $(SET))
@@ -48,6 +48,10 @@ bench: $(VENV)/.test-installed
 
 bench-chaos: $(VENV)/.test-installed
 	NEVERREST_CHAOS_KILLS=1000 $(VENV)/bin/python -m pytest tests/whole/test_chaos.py --timeout=0
+
+# Every arrow of a job's life, struck at each of its writes with every fault: about 2,500 strikes, an hour.
+bench-faults: $(VENV)/.test-installed
+	NEVERREST_FAULTS=all $(VENV)/bin/python -m pytest -s tests/whole/test_faults.py --timeout=0
 
 # On a tower with an NVIDIA card, its driver and the CUDA toolkit (nvcc).
 gpu: install

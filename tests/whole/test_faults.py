@@ -2,7 +2,7 @@
 
 jobd is the unmodified one. Between it and its disk stands disk.c: at the Nth write or sync of queue.db that an arrow
 makes, jobd stands still and is killed, or its child is, or both; or that call fails as on a full or a failing disk.
-Here a few N of each arrow are tried; NEVERREST_FAULTS=all tries every N with every fault, which takes an hour.
+Here a few N of each arrow are tried; `make bench-faults` tries every N with every fault, which takes an hour.
 """
 
 import errno
@@ -182,6 +182,7 @@ FAULTS = (
     Fault("the disk is full", errno.ENOSPC),
     Fault("the disk stays full", errno.ENOSPC, times=4),
     Fault("the disk fails", errno.EIO),
+    Fault("the disk is read-only", errno.EROFS, times=4),
 )
 
 

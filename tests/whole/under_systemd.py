@@ -81,6 +81,7 @@ def refused_without_an_account() -> None:
 
 def installed() -> None:
     print(sh(str(JOBCTL), "-C", str(HOME), "service", "install"))
+    assert shown("Type") == "notify", "active means that jobd has said READY=1"
     assert shown("ActiveState") == "active"
     assert shown("SubState") == "running"
     assert sh("systemctl", "is-enabled", "neverrest") == "enabled"
@@ -136,6 +137,7 @@ def stop_lets_jobs_save_and_blames_nobody() -> None:
     took_s = time.monotonic() - began
     assert times("saved") == saved + 1
     assert 2.2 <= took_s < 30, took_s  # all of it: a second SIGTERM would end what the trainer started to save
+    assert shown("Result") == "success", "within TimeoutStopSec: nobody had to be killed"
     assert [job(n)["state"] for n in (1, 2, 3)] == ["queued"] * 3
     assert failures() == [0, 0, 0], "who was told to leave is not to blame"
     assert events(1)[-1] == ("queued", "the supervisor stops"), events(1)
