@@ -9,7 +9,6 @@ import enum
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import Any
 from jobs.contract import Ticket
 from supervisor.children import held, stall, tree
 from supervisor.children.lock import lock_now
+from supervisor.children.spawn import Leader
 from supervisor.job import Job
 
 READ_BYTES = 1 << 16
@@ -43,7 +43,7 @@ class Child:
     job: Job
     ticket: Ticket
     mark: str
-    process: "subprocess.Popen[bytes]"
+    process: Leader
     reports: int  # our end of the report pipe, non-blocking
     is_program: bool
     group: Path | None  # its cgroup

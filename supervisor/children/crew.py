@@ -4,7 +4,6 @@ import errno
 import os
 import selectors
 import sqlite3
-import subprocess
 import time
 from collections.abc import Iterator
 
@@ -127,7 +126,7 @@ class Crew:
             try:
                 self._start(wanted, ahead=True)
                 held.take_memory_back()
-            except (OSError, BadArgs, subprocess.SubprocessError):
+            except (OSError, BadArgs):
                 self.spoilt_standby = (wanted.id, wanted.attempt)  # its own turn says what is wrong
 
     def drop(self, child: Child) -> Phase:

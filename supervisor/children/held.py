@@ -9,11 +9,11 @@ import errno
 import os
 import signal
 import stat
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from supervisor.children import tree
+from supervisor.children.spawn import Leader
 
 PATIENCE_S = 2.0  # between fork and exec, which take milliseconds
 MADV_POPULATE_WRITE = 23  # a kernel before 5.14 says no, and nothing is lost but time
@@ -26,7 +26,7 @@ def ask() -> None:
     _ptrace(PTRACE_TRACEME, 0, 0)
 
 
-def hold(process: "subprocess.Popen[bytes]") -> None:
+def hold(process: Leader) -> None:
     """Hold a program at its first instruction. Raises OSError, with the process gone, when it can't stand by.
 
     Whoever is held by another process gets no rights by its file's mode: a program that needs them starts cold.

@@ -3,7 +3,6 @@
 import functools
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from supervisor import notify
 from supervisor.children import held, tree
 from supervisor.children.child import Child, Phase, attempt_mark
 from supervisor.children.lock import open_lock, take_lock
+from supervisor.children.spawn import Leader, spawn
 from supervisor.home import Home
 from supervisor.job import Job
 
@@ -42,8 +42,8 @@ def start(job: Job, home: Home, home_id: str, cgroups: tree.Cgroups, *, ahead: b
             kept["lock"] = open_lock(lock) if ahead else take_lock(lock)
         env = dict(os.environ if program is None else program.env)
         env |= {MARK: mark, REPORT_FD: str(report_end), "NEVERREST_WORKDIR": str(workdir)}
-        passed = [report_end, *([kept["lock"]] if "lock" in kept else [])]
-        process = _spawn(job, program, env, home, kept["log"], passed, group, ahead)
+        given = [report_end, *([kept["lock"]] if "lock" in kept else [])]
+        process = _begin(job, program, env, home, kept["log"], given, group, ahead)
     except BaseException:
         for descriptor in (reports, *kept.values()):
             os.close(descriptor)
@@ -63,30 +63,29 @@ def start(job: Job, home: Home, home_id: str, cgroups: tree.Cgroups, *, ahead: b
     return child
 
 
-def _spawn(
-    job: Job, program: "jobs.kind.Program | None", env: dict[str, str], home: Home, log: int, passed: list[int],
+def _begin(
+    job: Job, program: "jobs.kind.Program | None", env: dict[str, str], home: Home, log: int, given: list[int],
     group: Path | None, ahead: bool,
-) -> "subprocess.Popen[bytes]":  # fmt: skip
-    """The process of a child. passed: the descriptors that it inherits."""
+) -> Leader:  # fmt: skip
+    """The process of a child. given: the descriptors that it inherits."""
     if program is None:
         env.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a waiting thread sleeps: spinning took the browser's core
     with held.patience():
-        process = subprocess.Popen(
-            list(program.argv) if program else [sys.executable, "-P", "-u", "-m", "jobs"],
+        leader = spawn(
+            program.argv if program else [sys.executable, "-P", "-u", "-m", "jobs"],
             cwd=program.cwd if program else home.path,
             env=env,
-            stdin=subprocess.DEVNULL if program else subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            pass_fds=passed,
-            start_new_session=True,
-            preexec_fn=functools.partial(
-                _before_exec, group, os.getpid() if program else None, None if ahead else job.attempt
+            output=log,
+            given=given,
+            group=group,
+            has_stdin=program is None,
+            before_exec=functools.partial(
+                _before_exec, os.getpid() if program else None, None if ahead else job.attempt
             ),
         )
     if program is not None and ahead:
-        held.hold(process)
-    return process
+        held.hold(leader)
+    return leader
 
 
 def _program(job: Job) -> "jobs.kind.Program | None":
@@ -97,11 +96,9 @@ def _program(job: Job) -> "jobs.kind.Program | None":
     return program
 
 
-def _before_exec(group: Path | None, supervisor_pid: int | None, attempt: int | None) -> None:
-    """In the child, before exec: into its cgroup. A program also hears of the supervisor's death this way, and its
-    log is marked before it can print; one that is started ahead (attempt is None) stops after exec instead."""
-    if group is not None:
-        tree.join(group)
+def _before_exec(supervisor_pid: int | None, attempt: int | None) -> None:
+    """In the child, before exec. A program hears of the supervisor's death this way, and its log is marked before it
+    can print; one that is started ahead (attempt is None) stops after exec instead."""
     if supervisor_pid is not None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until exec the supervisor's own handler would swallow it
         if not notify.is_service():  # systemd tells them all; a second SIGTERM would end what the first one started

@@ -264,7 +264,11 @@ def members(group: Path) -> list[Process]:
 def _is_empty(group: Path) -> bool:
     """Whether the kernel says that nothing lives in it or below it: one read where a walk would take many."""
     try:
-        return b"populated 0" in (group / "cgroup.events").read_bytes()
+        descriptor = os.open(f"{group}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)  # no Path: a `go` waits for this
+        try:
+            return b"populated 0" in os.read(descriptor, 256)
+        finally:
+            os.close(descriptor)
     except OSError:
         return False
 

@@ -1,0 +1,136 @@
+"""A process of ours, from fork to exec: born in its cgroup, and with nothing of ours but what it is given.
+
+subprocess moves a child into its cgroup after the fork. For such a move the kernel waits until every processor has
+been seen at rest (an RCU grace period: milliseconds, tens of them when the machine is busy), and so long nobody on it
+may fork or exit: not the child, and not the job that is about to end. clone3 makes a child where it belongs.
+"""
+
+import ctypes
+import errno
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NoReturn
+
+from supervisor.children import tree
+
+CLONE3, CLONE_INTO_CGROUP = 435, 0x2_0000_0000
+CLONE_ARGS = 11  # numbers of 64 bits in the kernel's struct clone_args; those that we set, by their place in it:
+FLAGS, EXIT_SIGNAL, CGROUP = 0, 4, 10
+LAST_DESCRIPTOR = 2**31 - 1
+_libc = ctypes.PyDLL(None, use_errno=True)  # unlike CDLL it does not let go of Python's lock: the child has it as well
+
+
+@dataclass
+class Leader:
+    """The first process of a child's tree. stdin: our end of its pipe. returncode: as subprocess has it."""
+
+    pid: int
+    stdin: BinaryIO | None = None
+    returncode: int | None = None
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)  # not reaped yet: the pid is its own
+
+    def wait(self) -> None:
+        _, status = os.waitpid(self.pid, 0)
+        self.returncode = os.waitstatus_to_exitcode(status)
+
+
+def spawn(
+    argv: Sequence[str], *, cwd: str | Path, env: Mapping[str, str], output: int, given: Sequence[int],
+    group: Path | None, has_stdin: bool, before_exec: Callable[[], None],
+) -> Leader:  # fmt: skip
+    """A program, in a session of its own. It has `output` for stdout and stderr, and the descriptors in `given`.
+
+    has_stdin: it reads what we write; else there is nothing to read. before_exec: what the child does last before it
+    is the program. Raises OSError when it can't be started.
+    """
+    news, told = os.pipe2(os.O_CLOEXEC)  # the exec closes it, or the child says in it what is wrong
+    theirs, ours = os.pipe2(os.O_CLOEXEC) if has_stdin else (os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), None)
+    try:
+        pid = fork_into(group)
+        if pid == 0:
+            _become(argv, cwd, env, (theirs, output, output), given, before_exec, told)
+    except BaseException:
+        for descriptor in (news, ours):
+            if descriptor is not None:
+                os.close(descriptor)
+        raise
+    finally:
+        os.close(told)
+        os.close(theirs)
+    leader = Leader(pid, None if ours is None else os.fdopen(ours, "wb"))
+    with os.fdopen(news, "rb") as file:
+        wrong = file.read()
+    if wrong:
+        leader.wait()
+        if leader.stdin is not None:
+            leader.stdin.close()
+        number, _, what = wrong.decode(errors="replace").partition(" ")
+        raise OSError(int(number), os.strerror(int(number)), what)
+    return leader
+
+
+def fork_into(group: Path | None) -> int:
+    """os.fork, with the child in this cgroup: born there, or, where the kernel knows no clone3, moved if it may."""
+    if group is None:
+        return os.fork()
+    try:
+        return _clone_into(group)
+    except OSError:  # a kernel before 5.7, a sandbox; if it is anything else, the fork says so
+        pid = os.fork()
+    if pid == 0:
+        tree.join(group)
+    return pid
+
+
+def _clone_into(group: Path) -> int:
+    """The system call itself. What os.fork does beside it in the child is for one that lives on, not for an exec."""
+    place = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    args = (ctypes.c_uint64 * CLONE_ARGS)()
+    args[FLAGS], args[EXIT_SIGNAL], args[CGROUP] = CLONE_INTO_CGROUP, signal.SIGCHLD, place
+    try:
+        pid: int = _libc.syscall(ctypes.c_long(CLONE3), args, ctypes.c_size_t(ctypes.sizeof(args)))
+        if pid == -1:
+            raise OSError(ctypes.get_errno(), "clone3")
+    finally:
+        os.close(place)
+    return pid
+
+
+def _become(
+    argv: Sequence[str], cwd: str | Path, env: Mapping[str, str], standard: tuple[int, int, int], given: Sequence[int],
+    before_exec: Callable[[], None], told: int,
+) -> NoReturn:  # fmt: skip
+    """In the child: the program, or what is wrong, through `told`. Nothing of ours may run on."""
+    what = str(cwd)
+    try:
+        for number, descriptor in enumerate(standard):
+            os.dup2(descriptor, number)
+        _close_all_but(*given, told)
+        for descriptor in given:
+            os.set_inheritable(descriptor, True)
+        for signum in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and who is executed would go on to
+            signal.signal(signum, signal.SIG_DFL)
+        os.chdir(cwd)
+        what = argv[0]
+        os.setsid()
+        before_exec()
+        os.execvpe(argv[0], list(argv), env)
+    except (OSError, ValueError) as error:  # ValueError: a word with a zero byte in it
+        number = getattr(error, "errno", None) or errno.EINVAL
+        os.write(told, f"{number} {what}".encode(errors="replace"))
+    finally:
+        os._exit(127)
+
+
+def _close_all_but(*kept: int) -> None:
+    """Whatever came to us from who started us, too."""
+    low = 3
+    for descriptor in sorted(kept):
+        os.closerange(low, descriptor)
+        low = descriptor + 1
+    os.closerange(low, LAST_DESCRIPTOR)
