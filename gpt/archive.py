@@ -61,6 +61,16 @@ def snapshot_name(run_name: str, step: int, tokens_seen: int, val_loss: float | 
     return f"{run_name}_step{step:06d}_tok{short_count(tokens_seen)}{value}"
 
 
+def place(models: Path, name: str, run: int) -> Path:
+    """The folder for a run's snapshot: two runs may come to the same facts, and each keeps its own model.
+
+    models/NAME; with the run behind it where another run's model has that name.
+    """
+    folder = models / name
+    taken = files.is_complete(folder) and files.read_manifest(folder).get("run") != run
+    return models / f"{name}_job{run}" if taken else folder
+
+
 def short_count(count: int) -> str:
     """1234567 -> '1.2M'"""
     for size, unit in ((10**9, "B"), (10**6, "M"), (10**3, "k")):

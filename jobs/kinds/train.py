@@ -293,8 +293,9 @@ def keep(args: Args, job: Run, pack: "Pack", step: "Step") -> None:
         "git_commit": archive.git_commit(),
     }
     name = archive.snapshot_name(args.name, step.number, step.tokens_seen, val_loss)
+    folder = archive.place(job.home / "models", name, job.id)
     tokenizer = (pack.folder / archive.TOKENIZER).read_bytes()
-    archive.write_model(job.home / "models" / name, step.weights(), step.model.config, tokenizer, facts)
+    archive.write_model(folder, step.weights(), step.model.config, tokenizer, facts)
 
 
 def newest_judged(args: Args, job: Run) -> dict[str, Any] | None:

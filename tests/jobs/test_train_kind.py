@@ -154,6 +154,14 @@ def test_a_finished_train_run_again_keeps_its_model_and_returns(home, trained):
     assert (weights(home), [model.name for model in models(home)]) == before
 
 
+def test_two_runs_that_come_to_the_same_facts_both_keep_their_model(home):
+    for job in (5, 6, 6):
+        run_kind(home, job, "train", **TRAIN)
+    first, second = models(home)
+    assert (first.manifest["run"], second.manifest["run"]) == (5, 6)
+    assert second.name == second.manifest["name"] == f"{first.name}_job6"
+
+
 def test_a_corrupt_checkpoint_is_named_and_the_one_before_it_taken(home, trained):
     train(home, steps=12, checkpoint_every=3)
     newest = checkpoint.saved(home / "runs/5/checkpoint")[0]
