@@ -155,7 +155,7 @@ def train(sample: Path, config: TokenizerConfig, stop: Callable[[], bool] = lamb
 
 
 def check_single_tokens(tokenizer: Tokenizer, texts: Iterable[str]) -> None:
-    """Each text is one token at a sentence's start and inside one; each tag is one id. Raises BadTokenizer."""
+    """Each text is one token at a sentence's start and inside one. Raises BadTokenizer."""
     texts = list(texts)
     broken = [text for text in texts if len(tokenizer.encode(text)) != 1]
     broken += [text for text in texts if len(tokenizer.encode(f"x {text}.")) != len(tokenizer.encode("x.")) + 1]
