@@ -155,7 +155,7 @@ def holders(lock: Path) -> list[Process]:
     """Every process that holds a lane lock, taken or inherited. One that merely has the file open is none of ours."""
     try:
         wanted = os.stat(lock)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return [process for process in everyone() if _holds(process.pid, wanted)]
 

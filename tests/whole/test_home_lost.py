@@ -108,12 +108,13 @@ def test_a_job_that_deletes_its_folder_the_locks_and_the_bell_harms_itself_alone
     assert "jobd.bell was no named pipe" in tower.said
 
 
-def test_a_folder_of_all_jobs_that_cannot_be_used_is_no_jobs_fault(tower):
-    (tower.path / "runs").write_text("not a folder")
+@pytest.mark.parametrize(("folder", "words"), [("runs", "could not be started"), ("lanes", "its lock can't be taken")])
+def test_a_folder_of_all_jobs_that_cannot_be_used_is_no_jobs_fault(tower, folder, words):
+    (tower.path / folder).write_text("not a folder")
     tower.start()
     job = tower.sh("true")
-    until(lambda: "could not be started" in tower.said)
-    (tower.path / "runs").unlink()
+    until(lambda: words in tower.said)
+    (tower.path / folder).unlink()
     assert tower.until(job, "succeeded").failures == 0
 
 
