@@ -33,7 +33,8 @@ def by_kind(db: sqlite3.Connection) -> dict[tuple[str, str], int]:
 
 def in_line(db: sqlite3.Connection) -> dict[str, int]:
     """{lane: jobs that wait for nothing but their turn, or their time}."""
-    return {lane: _count(db, "state = 'queued' and blockers = 0 and lane = ?", lane) for lane in LANES}
+    waits = "state = 'queued' and blockers = 0 and lane = ?"
+    return {lane: sum(_count(db, f"later = {later} and {waits}", lane) for later in (0, 1)) for lane in LANES}
 
 
 def _count(db: sqlite3.Connection, where: str, *values: str) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from supervisor.errors import Refused
 
-VERSION = 2
+VERSION = 3
 BUSY_TIMEOUT_S = 10.0
 LOG_PAGES = 256  # of the write-ahead log, before jobd brings it into the database
 

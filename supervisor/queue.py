@@ -34,6 +34,10 @@ MAX_LOSSES = 3  # attempts in a row that took the machine down: then the job is 
 MAX_OUTGROWTHS = 3  # times in a row that it outgrew its VRAM: then it never fits
 MAX_IDLE_RELEASES = 20  # exits with 75 in a row without any progress: then it goes in circles
 CAUSES = ("failed", "out of memory", "stalled", "killed", "bad args", "in circles")  # of a blamed end
+DUE = (  # of a lane, now: highest priority first, then oldest
+    "from job where state = 'queued' and blockers = 0 and later = 0 and lane = ? and available_at <= ?"
+    " and evergreen_id is null order by priority desc, id"
+)
 BACKOFF_S = 5.0
 MAX_BACKOFF_S = 900.0
 
@@ -64,11 +68,8 @@ def claim(db: sqlite3.Connection, lane: str, *, now: float) -> Job | None:
     What an evergreen made is not among them: standing.py says whose turn it is when nothing else is due.
     """
     with transaction(db):
-        first = db.execute(
-            "select id from job where state = 'queued' and blockers = 0 and lane = ? and available_at <= ?"
-            " and evergreen_id is null order by priority desc, id limit 1",
-            (lane, now),
-        ).fetchone()
+        put_in_line(db, now=now)
+        first = db.execute(f"select id {DUE} limit 1", (lane, now)).fetchone()
         return claim_job(db, first["id"], now=now) if first else None
 
 
@@ -76,7 +77,8 @@ def claim_job(db: sqlite3.Connection, job_id: int, *, now: float) -> Job | None:
     """queued -> running: this very job. None when it is not due."""
     with transaction(db):
         row = db.execute(
-            "update job set state = 'running', attempt = attempt + 1, started_at = :now, eta_at = null, note = null"
+            "update job set state = 'running', attempt = attempt + 1, started_at = :now, eta_at = null, note = null,"
+            " later = 0"
             " where id = :id and state = 'queued' and blockers = 0 and available_at <= :now returning *",
             {"id": job_id, "now": now},
         ).fetchone()
@@ -88,33 +90,28 @@ def claim_job(db: sqlite3.Connection, job_id: int, *, now: float) -> Job | None:
 
 
 def peek(db: sqlite3.Connection, lane: str, *, now: float) -> Job | None:
-    """The job that `claim` would take now. Changes nothing."""
-    row = db.execute(
-        "select * from job where state = 'queued' and blockers = 0 and lane = ? and available_at <= ?"
-        " and evergreen_id is null order by priority desc, id limit 1",
-        (lane, now),
-    ).fetchone()
-    return Job.whole(db, row) if row else None
+    """The job that `claim` would take now."""
+    return next(due(db, lane, now=now, most=1), None)
 
 
 def has_due(db: sqlite3.Connection, lane: str, *, now: float) -> bool:
     """Whether `claim` would take a job now."""
-    row = db.execute(
-        "select 1 from job where state = 'queued' and blockers = 0 and lane = ? and available_at <= ?"
-        " and evergreen_id is null order by priority desc, id limit 1",
-        (lane, now),
-    ).fetchone()
-    return row is not None
+    put_in_line(db, now=now)
+    return db.execute(f"select 1 {DUE} limit 1", (lane, now)).fetchone() is not None
 
 
 def due(db: sqlite3.Connection, lane: str, *, now: float, most: int) -> Iterator[Job]:
-    """The first jobs that `claim` would take, one after the other. Changes nothing."""
-    rows = db.execute(
-        "select * from job where state = 'queued' and blockers = 0 and lane = ? and available_at <= ?"
-        " and evergreen_id is null order by priority desc, id limit ?",
-        (lane, now, most),
-    )
+    """The first jobs that `claim` would take, one after the other."""
+    put_in_line(db, now=now)
+    rows = db.execute(f"select * {DUE} limit ?", (lane, now, most))
     return (Job.whole(db, row) for row in rows)
+
+
+def put_in_line(db: sqlite3.Connection, *, now: float) -> None:
+    """Jobs that were put off until a time that has come. Till then they stand apart, in nobody's way."""
+    if db.execute("select 1 from job where later = 1 and available_at <= ? limit 1", (now,)).fetchone():
+        with transaction(db):
+            db.execute("update job set later = 0 where later = 1 and available_at <= ?", (now,))
 
 
 # ── out of running: each names its attempt ────────────────────────────────────────────────────────────────────────

@@ -10,7 +10,7 @@ from supervisor.job import NewJob
 
 COLUMNS = (
     "key", "kind", "name", "args", "lane", "priority", "preemptible", "blockers", "available_at", "max_failures",
-    "parent_id", "created_at", "needs_vram_mib", "stall_s", "evergreen_id", "env_id", "origin_id",
+    "parent_id", "created_at", "needs_vram_mib", "stall_s", "evergreen_id", "later", "env_id", "origin_id",
 )  # fmt: skip
 INSERT = f"insert into job ({', '.join(COLUMNS)}) values ({', '.join('?' * len(COLUMNS))})"
 
@@ -23,7 +23,8 @@ def row(
     return (
         new.key, new.kind, new.name or new.kind, _once(known, new.args, fold), new.lane, new.priority,
         new.preemptible, blockers, new.available_at, new.max_failures, new.parent_id, now, new.needs_vram_mib,
-        new.stall_s, new.evergreen_id, _once(known, env, share), _once(known, new.origin, share),
+        new.stall_s, new.evergreen_id, new.available_at > now, _once(known, env, share),
+        _once(known, new.origin, share),
     )  # fmt: skip
 
 

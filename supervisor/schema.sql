@@ -50,12 +50,14 @@ create table job (
     origin_id integer references shared (id), -- where and from which code it was added
     ran_s real not null default 0, -- seconds of all its attempts that are over
     outgrowths integer not null default 0, -- times it left because it outgrew its VRAM, since the last progress
+    -- version 3
+    later integer not null default 0 check (later in (0, 1)), -- put off, and not put in line again since: never claimed
     check ((state in ('succeeded', 'failed', 'cancelled')) = (finished_at is not null)),
     check (wish is null or state = 'running'),
     check (state <> 'running' or (attempt > 0 and started_at is not null and blockers = 0))
 ) strict;
 
-create index job_due on job (lane, priority desc, id) where state = 'queued' and blockers = 0;
+create index job_due on job (lane, priority desc, id) where state = 'queued' and blockers = 0 and later = 0;
 create index job_later on job (available_at) where state = 'queued' and blockers = 0;
 
 create table need (
@@ -119,6 +121,10 @@ create table standing (
     made integer not null default 0, -- jobs so far
     why text not null default '', -- why it is disabled
     created_at real not null,
+    -- version 3: as in job
+    needs_vram_mib integer check (needs_vram_mib >= 0),
+    stall_s real check (stall_s > 0),
+    origin text not null default '{}' check (json_valid(origin)), -- who said `add`, where, from which code
     check ((what = 'schedule') = (cron is not null and timezone is not null))
 ) strict;
 
@@ -203,3 +209,8 @@ create index job_env on job (env_id) where env_id is not null;
 create index job_origin on job (origin_id) where origin_id is not null;
 create index span_of on span (job_id) where job_id is not null;
 create index notice_of on notice (job_id) where job_id is not null;
+
+-- ── version 3 ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- Jobs that were put off until a time: out of the way of those that are due.
+create index job_put_off on job (available_at) where later = 1;

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import jobs.kind
@@ -55,11 +55,14 @@ class Standing:
     job_id: int | None = None
     made: int = 0
     why: str = ""
+    needs_vram_mib: int | None = None
+    stall_s: float | None = None
+    origin: dict[str, Any] = field(default_factory=dict)  # who said `add`, where, from which code
 
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> "Standing":
         values = {one.name: row[one.name] for one in fields(cls)}
-        values |= {"args": json.loads(row["args"])}
+        values |= {name: json.loads(row[name]) for name in ("args", "origin")}
         values |= {name: bool(row[name]) for name in ("preemptible", "enabled")}
         return cls(**values)
 
@@ -75,9 +78,11 @@ def add(db: sqlite3.Connection, new: Standing, *, now: float) -> None:
         next_at = cron.next_after(new.cron, new.timezone or "UTC", now) if new.cron else None
         db.execute(
             "insert into standing (what, name, kind, args, lane, priority, preemptible, max_failures, weight, pass,"
-            " cron, timezone, next_at, created_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " cron, timezone, next_at, created_at, needs_vram_mib, stall_s, origin)"
+            " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (new.what, new.name, new.kind, json.dumps(new.args), new.lane, new.priority, new.preemptible,
-             new.max_failures, new.weight, _least_pass(db), new.cron, new.timezone, next_at, now),
+             new.max_failures, new.weight, _least_pass(db), new.cron, new.timezone, next_at, now,
+             new.needs_vram_mib, new.stall_s, json.dumps(new.origin)),
         )  # fmt: skip
 
 
@@ -101,9 +106,10 @@ def edit(db: sqlite3.Connection, changed: Standing, *, now: float) -> None:
             next_at = cron.next_after(changed.cron, changed.timezone or "UTC", now)
         db.execute(
             "update standing set args = ?, priority = ?, preemptible = ?, max_failures = ?, weight = ?, cron = ?,"
-            " timezone = ?, next_at = ? where id = ?",
+            " timezone = ?, next_at = ?, needs_vram_mib = ?, stall_s = ?, origin = ? where id = ?",
             (json.dumps(changed.args), changed.priority, changed.preemptible, changed.max_failures, changed.weight,
-             changed.cron, changed.timezone, next_at, changed.id),
+             changed.cron, changed.timezone, next_at, changed.needs_vram_mib, changed.stall_s,
+             json.dumps(changed.origin), changed.id),
         )  # fmt: skip
 
 
@@ -267,6 +273,8 @@ def _make(db: sqlite3.Connection, one: Standing, now: float, next_at: float) -> 
     new = NewJob(
         one.kind, one.args, one.lane, name=one.name, priority=one.priority, preemptible=one.preemptible,
         max_failures=one.max_failures, evergreen_id=one.id if one.what == "evergreen" else None,
+        needs_vram_mib=one.needs_vram_mib, stall_s=one.stall_s,
+        origin=one.origin | {"made_by": f"{one.what} {one.name}"},
     )  # fmt: skip
     job_id = queue.add(db, new, now=now)
     db.execute("update standing set job_id = ?, made = made + 1, next_at = ? where id = ?", (job_id, next_at, one.id))
@@ -274,7 +282,8 @@ def _make(db: sqlite3.Connection, one: Standing, now: float, next_at: float) -> 
 
 
 def as_dict(db: sqlite3.Connection, one: Standing) -> dict[str, Any]:
-    """As `list --json` prints it; an environment stays where it is."""
+    """As `list --json` prints it; an environment stays where it is, and so does the origin: its jobs show it."""
     job = live_job(db, one)
     args = {key: value for key, value in one.args.items() if key != "env"}
-    return dataclasses.asdict(one) | {"args": args, "job": job and job.id, "job_state": job and job.state}
+    told = {name: value for name, value in dataclasses.asdict(one).items() if name != "origin"}
+    return told | {"args": args, "job": job and job.id, "job_state": job and job.state}

@@ -35,7 +35,7 @@ def add(told: argparse.Namespace) -> None:
         kind=told.kind, args=jobs.kind.as_given(args), lane=told.lane or jobs.kind.lane(told.kind), name=told.name,
         priority=told.priority, preemptible=jobs.kind.is_preemptible(told.kind, args), after=told.after,
         available_at=_when(told, now), max_failures=told.max_failures or MAX_FAILURES,
-        stall_s=_stall_s(told), needs_vram_mib=told.vram,
+        stall_s=stall_s(told), needs_vram_mib=told.vram,
         origin=origin.of_add(told.said, told.kind, jobs.kind.as_given(args)),
     )  # fmt: skip
     db = home.connect()
@@ -101,12 +101,12 @@ def given_args(told: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def _stall_s(told: argparse.Namespace) -> float | None:
+def stall_s(told: argparse.Namespace) -> float | None:
     """So long without progress, and it is stuck; None: learned from its own pace."""
-    stall_s = None if told.stall is None else seconds("--stall", told.stall)
-    if stall_s == 0:
+    found = None if told.stall is None else seconds("--stall", told.stall)
+    if found == 0:
         raise Refused(f"--stall {told.stall} would stop the job at once: take a time like 30m")
-    return stall_s
+    return found
 
 
 def _when(told: argparse.Namespace, now: float) -> float:
@@ -168,6 +168,12 @@ def run(told: argparse.Namespace) -> int:
     return watch.run(Home(path), Path(told.recipe), settings(told.set), said=told.said)
 
 
+def limits(parser: argparse.ArgumentParser) -> None:
+    """The options that say what a job may take, and how long it may make no progress."""
+    parser.add_argument("--vram", type=positive, metavar="MIB", help="GPU memory it needs; not a tenth more is its")
+    parser.add_argument("--stall", metavar="30m", help="so long without progress, and it is stopped and tried again")
+
+
 def register(command: Register) -> None:
     one = command("add", add, "queue a job; prints its id")
     one.add_argument("kind", nargs="?", help="what sort of job: train, command, ...")
@@ -181,8 +187,7 @@ def register(command: Register) -> None:
     when.add_argument("--at", metavar="TIME", help="not before: 03:00, or 2026-12-31T03:00")
     when.add_argument("--in", dest="delay", metavar="10m", help="not before so long from now")
     one.add_argument("--max-failures", type=positive, metavar="N")
-    one.add_argument("--vram", type=positive, metavar="MIB", help="GPU memory it needs; it must not take a tenth more")
-    one.add_argument("--stall", metavar="30m", help="so long without progress, and it is stopped and tried again")
+    limits(one)
     one.add_argument("--set", action="extend", nargs="+", default=[], metavar="key=value")
     one.add_argument("--args", metavar="FILE", help="args from a JSON file; --set goes over it")
     one.usage = "jobctl add KIND [options] [-- PROGRAM ARGUMENTS..], or jobctl add --from FILE"

@@ -93,7 +93,8 @@ def said_of(name: str, value: Any, now: float) -> list[str]:
         return [json.dumps({key: item for key, item in value.items() if key != "env"}, ensure_ascii=False)]
     if name == "origin":
         files = [f"{path} ({was or 'not there'})" for path, was in value.get("files", {}).items()]
-        said = [shlex.join(value["said"])] if "said" in value else []
+        said = [f"made by {value['made_by']}"] if "made_by" in value else []
+        said += [shlex.join(value["said"])] if "said" in value else []
         return [*said, *(f"{key}: {value[key]}" for key in ("cwd", "user") if key in value),
                 *view.code_lines(value.get("code", {})), *files]  # fmt: skip
     if name == "expected":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from supervisor import home as homes
-from supervisor.commands.adding import given_args
+from supervisor.commands.adding import given_args, limits, stall_s
 from supervisor.commands.words import Act, Register, everywhere, positive, settings, show_json
 from supervisor.errors import Refused
 from supervisor.job import MAX_FAILURES
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def add(told: argparse.Namespace) -> None:
     """A new template. Its args are looked at now, as for `jobctl add`."""
     import jobs.kind
-    from supervisor import cron, standing
+    from supervisor import cron, origin, standing
+    from supervisor.card import vram
 
     home = homes.find(told.home)
     args = jobs.kind.parse(told.kind, given_args(told), cwd=Path.cwd())
@@ -35,8 +36,12 @@ def add(told: argparse.Namespace) -> None:
         preemptible=evergreen or jobs.kind.is_preemptible(told.kind, args),
         max_failures=told.max_failures or MAX_FAILURES, weight=getattr(told, "weight", None) or 1.0,
         cron=getattr(told, "cron", None), timezone=None if evergreen else told.timezone or cron.local_zone(),
+        needs_vram_mib=told.vram, stall_s=stall_s(told),
+        origin=origin.of_add(told.said, told.kind, jobs.kind.as_given(args)),
     )  # fmt: skip
     db = home.connect()
+    if told.vram is not None:
+        vram.refuse_more_than_all(db, told.vram)
     standing.add(db, new, now=time.time())
     home.ring()
     _show(told, db, standing.get(db, told.command, told.name))
@@ -45,7 +50,8 @@ def add(told: argparse.Namespace) -> None:
 def edit(told: argparse.Namespace) -> None:
     """From its next job on. The one it has stays as it is."""
     import jobs.kind
-    from supervisor import standing
+    from supervisor import origin, standing
+    from supervisor.card import vram
 
     home = homes.find(told.home)
     db = home.connect()
@@ -62,7 +68,13 @@ def edit(told: argparse.Namespace) -> None:
             given = {name: value for name, value in given.items() if name not in ("cwd", "env")} | settings(told.set)
         args = jobs.kind.parse(one.kind, one.args | given, cwd=Path.cwd())
         jobs.kind.check(one.kind, args, home.path)
-        changes["args"] = jobs.kind.as_given(args)
+        plain = jobs.kind.as_given(args)
+        changes |= {"args": plain, "origin": origin.of_add(told.said, one.kind, plain)}
+    if told.vram is not None:
+        vram.refuse_more_than_all(db, told.vram)
+        changes["needs_vram_mib"] = told.vram
+    if told.stall is not None:
+        changes["stall_s"] = stall_s(told)
     if not changes:
         raise Refused(f"edit {told.name}: what? Give --set key=value, --priority or another option of add")
     standing.edit(db, dataclasses.replace(one, **changes), now=time.time())
@@ -172,5 +184,6 @@ def _template(one: argparse.ArgumentParser, what: str, *, new: bool = True) -> N
         one.add_argument("--timezone", metavar="NAME", help="such as Europe/Berlin (default: this machine's)")
     one.add_argument("--priority", type=int, metavar="N", help="who may interrupt its job: any of a higher one")
     one.add_argument("--max-failures", type=positive, metavar="N")
+    limits(one)
     one.add_argument("--set", action="extend", nargs="+", default=[], metavar="key=value")
     one.add_argument("--args", metavar="FILE", help="args from a JSON file; --set goes over it")

@@ -14,6 +14,7 @@ from supervisor import queue
 from supervisor.job import Job
 
 LOOK_AHEAD = 300  # jobs of a lane; then it is too far off to be worth a number
+SOONEST = 50  # of those that were put off until a time
 LIKE = 9  # the newest successes of its like that are asked
 
 
@@ -86,9 +87,14 @@ def _waiting(db: sqlite3.Connection, lane: str, now: float) -> list[_Waiting]:
     """The next jobs of a lane, those that wait for others among them, in the order of their claim."""
     columns = "id, lane, priority, available_at, kind, name, args, done, total, ran_s"
     free = db.execute(
-        f"select {columns} from job where state = 'queued' and blockers = 0 and lane = ? order by priority desc, id"
-        " limit ?",
+        f"select {columns} from job where state = 'queued' and blockers = 0 and later = 0 and lane = ?"
+        " order by priority desc, id limit ?",
         (lane, LOOK_AHEAD),
+    ).fetchall()
+    put_off = db.execute(
+        f"select {columns} from job where later = 1 and state = 'queued' and blockers = 0 and lane = ?"
+        " order by available_at limit ?",
+        (lane, SOONEST),
     ).fetchall()
     blocked = db.execute(
         f"select {columns} from job indexed by job_blocked where state = 'queued' and blockers > 0 and lane = ?"
@@ -97,7 +103,8 @@ def _waiting(db: sqlite3.Connection, lane: str, now: float) -> list[_Waiting]:
     ).fetchall()
     like: dict[tuple[str, str, str], float | None] = {}
     found = []
-    for row in sorted([*free, *blocked], key=lambda row: (-row["priority"], row["id"]))[:LOOK_AHEAD]:
+    first = sorted([*free, *blocked], key=_rank)[:LOOK_AHEAD]
+    for row in sorted([*first, *put_off], key=_rank):
         recipe = (row["kind"], row["name"], row["args"])
         if recipe not in like:
             like[recipe] = typical_s(db, *recipe)
@@ -111,6 +118,10 @@ def _waiting(db: sqlite3.Connection, lane: str, now: float) -> list[_Waiting]:
             frozenset(need["needs_id"] for need in needs),
         ))  # fmt: skip
     return found
+
+
+def _rank(row: sqlite3.Row) -> tuple[int, int]:
+    return -row["priority"], row["id"]
 
 
 def left_s(done: float, total: float, ran_s: float, typical: float | None) -> float | None:

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
+from supervisor import bulk, queue
 from supervisor import db as database
-from supervisor import queue
 from supervisor.errors import Refused, StaleAttempt
 from supervisor.job import LANES, Job, NewJob
 
@@ -689,3 +689,26 @@ Life.TestCase.settings = settings(
     max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestAnyOrderOfArrows = Life.TestCase
+
+
+def test_a_hundred_jobs_that_are_put_off_stand_in_nobodys_way_until_their_time(db):
+    bulk.add_many(db, [NewJob("sleep", {}, "gpu", priority=9, available_at=NOW + 500.0)] * 100, now=NOW)
+    due = queue.add(db, NewJob("sleep", {}, "gpu"), now=NOW)
+    steps = [0]
+    db.set_progress_handler(lambda: steps.__setitem__(0, steps[0] + 1), 1)
+    assert queue.peek(db, "gpu", now=NOW).id == due
+    db.set_progress_handler(None, 0)
+    assert steps[0] < 300, "it steps over none of them"
+    assert queue.claim(db, "gpu", now=NOW + 1).id == due
+    assert not queue.has_due(db, "gpu", now=NOW + 499)
+    assert [job.id for job in queue.due(db, "gpu", now=NOW + 500, most=2)] == [1, 2]
+    assert queue.claim(db, "gpu", now=NOW + 500).id == 1
+    queue.pause(db, 2, now=NOW + 501)
+    assert queue.claim(db, "gpu", now=NOW + 501).id == 3
+
+
+def test_a_clock_that_was_set_back_puts_a_job_off_again(db):
+    job_id = queue.add(db, NewJob("sleep", {}, "gpu", available_at=NOW + 500), now=NOW)
+    assert queue.has_due(db, "gpu", now=NOW + 600)
+    assert not queue.has_due(db, "gpu", now=NOW + 400)
+    assert queue.claim(db, "gpu", now=NOW + 600).id == job_id

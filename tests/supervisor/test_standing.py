@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import sqlite3
+import time
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
@@ -412,3 +413,22 @@ def test_two_of_one_name_are_refused_and_an_edit_without_a_change(tower):
     tower.ctl("evergreen", "add", "a", "sleep")
     assert "called 'a' already" in tower.ctl("schedule", "add", "a", "sleep", "--cron", "0 3 * * *", code=1)
     assert "edit a: what?" in tower.ctl("evergreen", "edit", "a", code=1)
+
+
+@pytest.mark.parametrize("what", ["evergreen", "schedule"])
+def test_its_jobs_have_its_limits_and_say_who_made_them(tower, what):
+    cron = ("--cron", "* * * * *") if what == "schedule" else ()
+    tower.ctl(what, "add", "night", "sleep", *cron, "--vram", "900", "--stall", "30m", "--set", "seconds=7")
+    if what == "schedule":
+        standing.fire(tower.db, now=time.time() + 120)
+    else:
+        standing.claim(tower.db, now=time.time(), fits=lambda job: True)
+    job = tower.job(1)
+    assert (job.needs_vram_mib, job.stall_s) == (900, 1800.0)
+    assert f"made by {what} night" in tower.ctl("show", 1)
+    assert tower.shown(1)["origin"]["said"][-1] == "seconds=7"
+    tower.ctl(what, "edit", "night", "--vram", "500", "--stall", "1h")
+    one = standing.get(tower.db, what, "night")
+    assert (one.needs_vram_mib, one.stall_s, one.args["seconds"]) == (500, 3600.0, 7.0)
+    assert tower.job(1).needs_vram_mib == 900, "the job it has stays as it is"
+    assert "take a time like 30m" in tower.ctl(what, "edit", "night", "--stall", "0s", code=1)
