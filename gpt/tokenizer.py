@@ -10,7 +10,7 @@ import functools
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +77,18 @@ class Tokenizer:
         """A token's name in the model: '▁1944', '<|im_end|>', '<0x0A>'."""
         name: str = self._processor.id_to_piece(token)
         return name
+
+    def pieces(self) -> Iterator[tuple[str, float, str]]:
+        """(name, score, sort) of every token; sort: unknown, control, user_defined, byte or normal.
+
+        SentencePiece numbers what it was given before its bytes, and what it learned after them.
+        """
+        first_byte = self._processor.piece_to_id("<0x00>")
+        for token in range(self.vocab_size):
+            sort = "user_defined" if token < first_byte else "normal"
+            for name in ("unknown", "control", "byte"):
+                sort = name if getattr(self._processor, f"is_{name}")(token) else sort
+            yield self.piece(token), self._processor.get_score(token), sort
 
     def prompt(self, question: str) -> list[int]:
         """A question's tokens up to where the answer begins: what a model is given to answer."""

@@ -383,6 +383,25 @@ def test_export_never_writes_over_another_model(trained):
     shutil.rmtree(trained / "models/taken")
 
 
+def test_a_model_becomes_one_gguf_file_that_names_it(trained):
+    name = models(trained)[-1].name
+    run_kind(trained, 65, "gguf", model=name, out="tower")
+    made = files.read_manifest(trained / "gguf/tower")
+    assert (made["model"], made["architecture"], made["step"]) == (name, "gpt2", 12)
+    assert (trained / "gguf/tower/tower.gguf").read_bytes().startswith(b"GGUF")
+
+
+def test_a_model_that_llama_cpp_can_not_run_is_refused_before_it_is_queued(home, trained):
+    source = models(trained)[-1].folder
+    folder = shutil.copytree(source, home / "models" / source.name)
+    files.write_json(folder / archive.CONFIG, json.loads((folder / archive.CONFIG).read_text()) | {"mlp": "relu2"})
+    with pytest.raises(BadArgs, match="gguf: llama.cpp runs preset=gpt2 as gpt2"):
+        kind.check("gguf", kind.parse("gguf", {"model": source.name}), home)
+    kind.check("gguf", kind.parse("gguf", {"model": "not-there-yet"}), home)
+    with pytest.raises(BadArgs, match="there is no model not-there-yet"):
+        run_kind(home, 66, "gguf", model="not-there-yet")
+
+
 def test_the_kinds_paths_stay_inside_the_home():
     args = kind.parse("answer", {"model": "m", "questions": QUESTIONS})
     assert isinstance(args.questions, HomePath)
