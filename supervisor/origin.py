@@ -7,6 +7,7 @@ moment is not known, and no reason to refuse a job.
 import hashlib
 import os
 import pwd
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,21 @@ def changed(origin: Mapping[str, Any]) -> list[str]:
             found.append(f"{code['folder']} was at commit {code['commit'][:12]}, and is not any more")
         elif now_code.get("changes") != code["changes"]:
             found.append(f"{code['folder']} has other uncommitted changes than it had")
+    return found
+
+
+def changed_files(origins: Mapping[int, Mapping[str, Any]], *, most_s: float) -> dict[int, list[str]]:
+    """For many jobs at once, {job: origin}: which files are not as they were. Without git, and within most_s seconds.
+
+    Those that could not be looked at in time are left out: `show` looks at all of one job.
+    """
+    until, prints, found = time.monotonic() + most_s, dict[str, str](), dict[int, list[str]]()
+    for job_id, origin in origins.items():
+        for path, was in origin.get("files", {}).items():
+            if path not in prints and time.monotonic() < until:
+                prints[path] = print_of(path)
+            if prints.get(path, was) != was:
+                found.setdefault(job_id, []).append(path)
     return found
 
 

@@ -13,9 +13,11 @@ from supervisor.errors import Refused
 from supervisor.home import Home
 
 if TYPE_CHECKING:
+    from supervisor.job import Job
     from supervisor.screen import forecast
 
 JOBS_SHOWN = 40
+CHANGED_S = 0.03  # so long `list` looks for files that have changed
 
 
 def list_jobs(told: argparse.Namespace) -> None:
@@ -29,10 +31,25 @@ def list_jobs(told: argparse.Namespace) -> None:
     db, now = home.connect(), time.time()
     found = filters.newest(db, filters.read(told, now=now), told.limit)
     soon = expected(home, db, now)
-    facts = [view.as_dict(db, job, home, now=now, expected=soon.get(job.id)) for job in found if told.json]
+    changed = changed_files(found)
+    facts = [
+        view.as_dict(db, job, home, now=now, expected=soon.get(job.id)) | {"changed_files": changed.get(job.id, [])}
+        for job in found if told.json
+    ]  # fmt: skip
     if not show_json(told, facts):
         width = shutil.get_terminal_size((120, 40)).columns
-        print("\n".join(view.table(db, found, home, now=now, width=width, expected=soon)) if found else "no such job")
+        lines = view.table(db, found, home, now=now, width=width, expected=soon, changed=changed)
+        print("\n".join(lines) if found else "no such job")
+
+
+def changed_files(found: "list[Job]") -> dict[int, list[str]]:
+    """Which files of those that wait are not as they were when they were added, as far as a moment tells."""
+    waiting = {job.id: job.origin for job in found if job.state in ("queued", "paused") and job.origin.get("files")}
+    if not waiting:
+        return {}
+    from supervisor import origin
+
+    return origin.changed_files(waiting, most_s=CHANGED_S)
 
 
 def expected(home: Home, db: sqlite3.Connection, now: float) -> dict[int, "forecast.Expected"]:

@@ -154,14 +154,21 @@ def table(
     now: float,
     width: int | None = None,
     expected: Mapping[int, Expected] | None = None,
+    changed: Mapping[int, Sequence[str]] | None = None,
 ) -> list[str]:
-    """Jobs as aligned lines, a heading first. width: the last column is cut to it; a narrow one shows less."""
+    """Jobs as aligned lines, a heading first. width: the last column is cut to it; a narrow one shows less.
+
+    changed: the files of a job that are not as they were when it was added.
+    """
     rows = [("ID", "STATE", "KIND", "NAME", "PRIO", "PROGRESS", "WHEN", "WHY / RESULT")]
     narrow = width is not None and width < NARROW
     for job in found:
         soon = (expected or {}).get(job.id, Expected())
         waits = waiting_for(db, job, home, now=now, before=soon.before)
         why = job.error if job.state == "failed" else waits or job.note or ""
+        if files := (changed or {}).get(job.id):
+            more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+            why = f"{os.path.basename(files[0])}{more} changed since it was added; {why}"
         name = job.name if narrow or job.name != job.kind else ""
         if width is not None:
             name = cut(name, NARROW_NAME if narrow else WIDE_NAME)

@@ -62,6 +62,24 @@ def test_what_changed_since_is_said(tower, checkout):
     assert "changed" in tower.ctl("show", job)
 
 
+def test_list_marks_a_job_that_waits_and_whose_file_has_changed(tower, checkout):
+    waits, over = (tower.add("command", argv=("./train.sh",)) for _ in range(2))
+    tower.ctl("cancel", over)
+    assert "changed" not in tower.ctl("list")
+    (checkout / "train.sh").write_text("#!/bin/sh\necho two\n")
+    [marked] = [line for line in tower.ctl("list").splitlines() if "train.sh changed since it was added; jobd" in line]
+    assert marked.startswith(str(waits))
+    told = {job["id"]: job["changed_files"] for job in json.loads(tower.ctl("list", "--json"))}
+    assert told == {waits: [str(checkout / "train.sh")], over: []}
+
+
+def test_looking_for_changes_ends_when_its_moment_is_over(tmp_path):
+    (tmp_path / "new").write_text("x")
+    origins = {number: {"files": {str(tmp_path / "new"): "other"}} for number in range(3)}
+    assert list(origin.changed_files(origins, most_s=60.0)) == [0, 1, 2]
+    assert origin.changed_files(origins, most_s=0.0) == {}
+
+
 def test_a_recipes_jobs_remember_who_planned_them(tower, tmp_path):
     (tmp_path / "two.toml").write_text('name = "two"\n[[job]]\nname = "a"\nkind = "sleep"\n')
     [job] = map(int, tower.ctl("plan", tmp_path / "two.toml").split())
