@@ -44,7 +44,7 @@ check: $(VENV)/.test-installed
 	$(VENV)/bin/lint-imports
 
 bench: $(VENV)/.test-installed
-	@for one in hand_over scale warm datagen pack tokenizer train; do $(VENV)/bin/python -m bench.$$one || exit 1; done
+	@for one in hand_over scale warm datagen pack tokenizer train costs; do $(VENV)/bin/python -m bench.$$one || exit 1; done
 
 bench-chaos: $(VENV)/.test-installed
 	NEVERREST_CHAOS_KILLS=1000 $(VENV)/bin/python -m pytest tests/whole/test_chaos.py --timeout=0

@@ -4,8 +4,11 @@ Attention here keeps what the GPU's kernel keeps (q, k, v, its output, the log-s
 its RMSNorm, which is not fused, and its dropout, whose mask is of numbers, not bytes: those two are not tried.
 """
 
+from collections.abc import Callable
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gpt import memory
@@ -114,6 +117,11 @@ def peak(config: GPTConfig, tokens: int, rows: int, dtype: torch.dtype, *, recom
         hidden = model(torch.zeros(tokens, dtype=torch.int64), docs, torch.arange(rows))
         labelled_loss(hidden, model.head_weight, labels).backward()
 
+    return most_held(step)
+
+
+def most_held(step: Callable[[], None]) -> int:
+    """By torch's own account."""
     step()  # gradients are there from now on, as they are from a step's second micro-batch on
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as seen:
         step()
@@ -151,6 +159,48 @@ def test_with_recompute_little_is_kept_and_the_peak_is_predicted_to_a_tenth(dtyp
     predicted = kept_then + memory.passing_bytes(config, 4096, 1600, size, recompute=True)
     assert peak(config, 4096, 1600, dtype, recompute=True) == pytest.approx(predicted, rel=0.1)
     assert predicted < 0.4 * memory.kept_bytes(config, 4096, 1600, size)
+
+
+def naive_bytes(config: GPTConfig, tokens: int) -> int:
+    """What code keeps that has the stream in fp32 under autocast, and all logits at once: in bf16, in fp32, as
+    log-probabilities, and their gradients."""
+    copies = 2 * (config.n_layer * memory.matrix_weights(config) + config.vocab_size * config.n_embd)
+    return round(36.4 * config.n_embd * config.n_layer * tokens) + 14 * config.vocab_size * tokens + copies
+
+
+@pytest.mark.parametrize("changes", [{"n_layer": 6, "n_embd": 256, "vocab_size": 2000}, {"n_layer": 2}], ids=str)
+def test_naive_code_takes_what_it_is_said_to_take(changes):
+    config = GPTConfig(**SMALL | {"context_len": 2048, "vocab_size": 8000} | changes)
+    model, docs = made(config, torch.float32), Documents.of(range(0, 2049, 128))
+    labels = torch.arange(2048) % config.vocab_size
+
+    def step() -> None:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = F.linear(model(torch.zeros(2048, dtype=torch.int64), docs), model.head_weight)
+            F.cross_entropy(logits.float(), labels).backward()
+
+    assert most_held(step) == pytest.approx(naive_bytes(config, 2048), rel=0.06)
+
+
+def test_where_naive_code_holds_three_contexts_this_holds_six_and_48_recomputed():
+    config, has_mib = GPTConfig(num_positions=8192), 15 * 1024
+    assert memory.num_parameters(config) // 10**6 == 183
+
+    def naive_mib(contexts: int) -> float:
+        own = memory.state_bytes(config) + naive_bytes(config, contexts * 4096)
+        return own / memory.MIB * (1 + memory.SLACK) + memory.CONTEXT_MIB
+
+    def holds(recompute: bool, optimizer: str) -> int:
+        def total(contexts: int) -> float:
+            return memory.predict(
+                config, micro_batch=contexts, context_len=4096, recompute=recompute, optimizer=optimizer
+            ).total_mib
+
+        return max(contexts for contexts in range(1, 100) if total(contexts) <= has_mib)
+
+    assert max(contexts for contexts in range(1, 20) if naive_mib(contexts) <= has_mib) == 3
+    assert (holds(False, "adamw"), holds(True, "adamw")) == (6, 48)
+    assert holds(True, "adamw8bit") > 48
 
 
 def test_the_model_of_183_million_holds_six_contexts_on_a_card_of_16_gib_and_48_recomputed():
