@@ -126,7 +126,7 @@ def attend_bucket(q_THD: Tensor, k_TGD: Tensor, v_TGD: Tensor, docs: Documents) 
     """
     gqa = q_THD.shape[1] != k_TGD.shape[1]
     if docs.is_rectangle:  # nothing to move
-        q, k, v = (x.unflatten(0, (-1, docs.longest)).transpose(1, 2) for x in (q_THD, k_TGD, v_TGD))
+        q, k, v = (x.view(-1, docs.longest, *x.shape[1:]).transpose(1, 2) for x in (q_THD, k_TGD, v_TGD))
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=gqa).transpose(1, 2).flatten(0, 1)
     parts = []
     for bucket in docs.buckets:

@@ -20,6 +20,7 @@ CHUNK_ROWS = 2048  # logits at a time: 2,048-4,096 are few big matmuls, 512 cost
 ATTENTIONS = ("auto", "loop", "bucket", "varlen")  # auto, and the backends of gpt/attention.py
 CHOICES = {"pos": ("learned", "rope"), "norm": ("layer", "rms"), "mlp": ("gelu", "relu2", "swiglu")}
 OPTIMIZERS = ("adamw", "muon", "adamw8bit")
+COMPILES = ("auto", "on", "off")  # auto: on CUDA, where what it takes is there
 DTYPES = ("auto", "float32", "bfloat16")  # of the stream; auto: bfloat16 on CUDA, float32 elsewhere
 # What a run takes where it says nothing itself. Each is a switch of its own; docs/log.md says what each one gives.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -140,6 +141,8 @@ class TrainConfig:
     for the rest.
     ema_decay: of an average of the weights, which is then what is evaluated and kept as a model; None: the newest are.
     dtype: of what flows between the weights, one of DTYPES; the weights themselves are float32 always.
+    compile: the blocks by torch.compile, one of COMPILES.
+    deterministic: the same bits from the same run again, on CUDA too, where other kernels would be faster.
     recompute: keep only each block's input for backward, and work the rest out again: less memory, more time.
     threads: of the CPU; None: as many as the process may use.
     max_deviations: a step whose loss lies further above the last ones is skipped; None: only one that is no number.
@@ -170,6 +173,8 @@ class TrainConfig:
     pin_every: int | None = None
     attention: str = "auto"
     dtype: str = "auto"
+    compile: str = "auto"
+    deterministic: bool = False
     recompute: bool = False
     threads: int | None = None
     max_deviations: float | None = None
@@ -210,8 +215,9 @@ class TrainConfig:
             raise BadConfig(f"pin_every={self.pin_every}: take 1 or more, or none")
         if self.attention not in ATTENTIONS:
             raise BadConfig(f"attention={self.attention!r}: take one of {', '.join(ATTENTIONS)}")
-        if self.dtype not in DTYPES:
-            raise BadConfig(f"dtype={self.dtype!r}: take one of {', '.join(DTYPES)}")
+        for name, choices in {"dtype": DTYPES, "compile": COMPILES}.items():
+            if getattr(self, name) not in choices:
+                raise BadConfig(f"{name}={getattr(self, name)!r}: take one of {', '.join(choices)}")
         starts = [start for start, _ in self.weight_decay]
         if not starts or starts[0] != 0 or sorted(set(starts)) != starts:
             raise BadConfig(f"weight_decay={self.weight_decay}: its phases begin at epoch 0 and ascend")

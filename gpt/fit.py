@@ -193,7 +193,7 @@ def _steps(config: TrainConfig, context_len: int, stop: Callable[[], bool]) -> N
     """Steps of the real loop; of each no more micro-batches than show how they stand on each other's gradients."""
     short = replace(
         config, steps=PROBE_STEPS + 1, grad_accum=min(config.grad_accum, 2), init=None, eval_every=10**9,
-        checkpoint_every=10**9, checkpoint_every_s=1e9,
+        checkpoint_every=10**9, checkpoint_every_s=1e9, compile="off",  # it would compile anew for each size
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(short, Path(folder), None, WorstPack(context_len, config.model.vocab_size), tell=_nobody)
@@ -218,8 +218,11 @@ def let_go() -> None:
 # ── the device ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def room_on(device: torch.device, reserve_mib: int) -> Room:
-    """What a run may take there. On a card it is held to that: it runs out of memory before the desktop does."""
+def room_on(device: torch.device, reserve_mib: int, most_mib: int | None = None) -> Room:
+    """What a run may take there. On a card it is held to that: it runs out of memory before the desktop does.
+
+    most_mib: that its user lets it have of a card, CUDA's own counted; None: all but the reserve.
+    """
     if device.type != "cuda":
         import psutil
 
@@ -227,6 +230,13 @@ def room_on(device: torch.device, reserve_mib: int) -> Room:
         return Room(available, available - available // HOST_SHARE)
     free, total = torch.cuda.mem_get_info(device)
     ours = torch.cuda.memory_reserved(device)
-    room = Room((free + ours) // memory.MIB, reserve_mib)
+    room = room_of((free + ours) // memory.MIB, reserve_mib, most_mib)
     torch.cuda.set_per_process_memory_fraction(max(0.0, min(1.0, room.mib * memory.MIB / total)), device)
     return room
+
+
+def room_of(free_mib: int, reserve_mib: int, most_mib: int | None) -> Room:
+    """What is free without the reserve, or less where its user said so."""
+    if most_mib is None:
+        return Room(free_mib, reserve_mib)
+    return Room(free_mib, max(reserve_mib, free_mib - (most_mib - memory.CONTEXT_MIB)))

@@ -66,9 +66,6 @@ class Attention(nn.Module):
             q, k = rotate(q, turns), rotate(k, turns)
         return q, k, v
 
-    def forward(self, x_TC: Tensor, turns: Turns, mix: Mix) -> Tensor:
-        return cast(Tensor, self.out(mix(*self.split(x_TC, turns)).flatten(-2)))
-
 
 class MLP(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
@@ -88,6 +85,8 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
+    """One layer, in two halves with what rows see of each other between them: only that knows of documents."""
+
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.attn_norm = Norm(config.n_embd, config.norm, config.bias)
@@ -98,7 +97,15 @@ class Block(nn.Module):
 
     def forward(self, x_TC: Tensor, turns: Turns, mix: Mix, rows: Tensor | None = None) -> Tensor:
         """rows: give only these, (R, C); attention reads all of them all the same."""
-        x_TC = x_TC + self.dropout(self.attn(self.attn_norm(x_TC), turns, mix))
+        return self.after(x_TC, mix(*self.before(x_TC, turns)), rows)
+
+    def before(self, x_TC: Tensor, turns: Turns) -> tuple[Tensor, Tensor, Tensor]:
+        """The queries, keys and values."""
+        return self.attn.split(self.attn_norm(x_TC), turns)
+
+    def after(self, x_TC: Tensor, y_THD: Tensor, rows: Tensor | None) -> Tensor:
+        """What attention gave, through its projection and the MLP, on to the stream."""
+        x_TC = x_TC + self.dropout(self.attn.out(y_THD.flatten(-2)))
         x_RC = x_TC if rows is None else x_TC.index_select(0, rows)
         return x_RC + cast(Tensor, self.dropout(self.mlp(self.mlp_norm(x_RC))))
 
@@ -177,8 +184,8 @@ class GPT(nn.Module):
     def forward(self, tokens_T: Tensor, docs: Documents, rows: Tensor | None = None) -> Tensor:
         """(T,) token ids -> (T, C) hidden, ready for the head.
 
-        rows: (R,) int64, ascending, the rows that are wanted -> (R, C). Past the last attention no row needs another, so the
-        others stop there: with 40 % of rows labelled, most of the last MLP is saved.
+        rows: (R,) int64, ascending, the rows that are wanted -> (R, C). Past the last attention no row needs another,
+        so the others stop there: with 40 % of rows labelled, most of the last MLP is saved.
         """
         mix = partial(self.attend, docs=docs)
         rows = None if rows is not None and len(rows) == len(tokens_T) else rows  # all of them, in their order

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpt import checkpoint, metrics, schedule
+from gpt import checkpoint, compiled, metrics, schedule
 from gpt.attention import choose
 from gpt.begin import check_fits, first_model
 from gpt.checkpoint import Checkpoint
@@ -82,9 +82,7 @@ def train(
             if step is None:
                 break
             yield step
-            trainer.writer.look()
-            if trainer.save_is_due():
-                trainer.save_behind()
+            trainer.look_after_checkpoints()
         trainer.save()
     finally:
         trainer.close()
@@ -121,6 +119,10 @@ class Trainer:
         self.model.use_attention(choose(config.attention, self.device, self.model.dtype))
         self.model.recompute = config.recompute
         self.model.to(self.device)
+        compiled.use_deterministic(config.deterministic)
+        self.compiled = compiled.choose(config.compile, config.device)
+        if self.compiled:
+            compiled.compile_blocks(self.model)
         self._make_optimizer()
         self.step = self.contexts_seen = self.tokens_seen = 0
         self.writer = checkpoint.Writer(workdir / "checkpoint", tell, pin_every=config.pin_every)
@@ -143,6 +145,7 @@ class Trainer:
 
     def close(self) -> None:
         torch.set_flush_denormal(False)  # it holds for the whole process, and others may want them
+        compiled.use_deterministic(False)
         self.metrics.close()
         self.writer.close()
 
@@ -263,11 +266,17 @@ class Trainer:
             if self.ranks.agree(stop()):
                 return None
             self._seed_dropout(number)
-            loss = batch_loss(self.model, batch.to(self.device)) / labels
+            loss = self._loss(batch) / labels
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         self.ranks.add_up([total, *(p.grad for p in self.model.parameters() if p.grad is not None)])
         return total
+
+    def _loss(self, batch: Batch) -> Tensor:
+        batch = batch.to(self.device)
+        if self.compiled:
+            batch = compiled.padded(batch, self.config.micro_batch * self.pack.context_len)
+        return batch_loss(self.model, batch)
 
     def _seed_dropout(self, number: int) -> None:
         """What is dropped in a micro-batch hangs on its place in the data alone: whichever rank works it."""
@@ -288,8 +297,8 @@ class Trainer:
         chosen = [i * available // wanted for i in range(wanted)]
         total, labels = 0.0, 0
         for i in range(0, wanted, self.config.micro_batch):
-            batch = read_batch(self.pack, "val", chosen[i : i + self.config.micro_batch]).to(self.device)
-            total += batch_loss(self.model, batch).item()
+            batch = read_batch(self.pack, "val", chosen[i : i + self.config.micro_batch])
+            total += self._loss(batch).item()
             labels += len(batch.labels_R)
         return total / labels if labels else None
 
@@ -300,9 +309,17 @@ class Trainer:
         """The ones to keep as a model: the average where there is one."""
         return dict(self.model.state_dict()) | (self.ema.average if self.ema is not None else {})
 
-    def save_is_due(self) -> bool:
+    def look_after_checkpoints(self) -> None:
+        """Between two steps: what became of the last one; the next one, where it is due."""
         if not self.ranks.is_first:
-            return False
+            return
+        self.writer.look()
+        if not self.writer.has_room:
+            self.writer.make_room(self._checkpoint())
+        if self.save_is_due():
+            self.save_behind()
+
+    def save_is_due(self) -> bool:
         late = time.monotonic() - self.saved_at > self.config.checkpoint_every_s
         pinned = self.config.pin_every is not None and self.step % self.config.pin_every == 0
         return late or pinned or self.step % self.config.checkpoint_every == 0

@@ -31,7 +31,17 @@ GPT_FIELDS = (
 TRAIN_FIELDS = (
     *("steps", "micro_batch", "grad_accum", "lr", "min_lr", "warmup_steps", "decay", "optimizer", "ema_decay", "eps"),
     *("grad_clip", "seed", "eval_every", "eval_contexts", "checkpoint_every", "checkpoint_every_s", "pin_every"),
-    *("attention", "dtype", "recompute", "threads", "max_deviations", "max_skips", "max_rollbacks"),
+    *(
+        "attention",
+        "dtype",
+        "compile",
+        "deterministic",
+        "recompute",
+        "threads",
+        "max_deviations",
+        "max_skips",
+        "max_rollbacks",
+    ),
 )
 NOT_VRAM_ARGS = (  # what changes nothing about the memory it takes on the GPU
     *("name", "steps", "grad_accum", "contexts_per_step", "lr", "min_lr", "warmup_steps", "decay", "betas", "eps"),
@@ -80,6 +90,8 @@ class Args:
     seed: int = 0
     init: str | None = None  # a model whose weights it begins with, optimizer and rates new; none: drawn by the seed
     attention: str = "auto"
+    compile: str = "auto"  # the blocks, by torch.compile: on CUDA; or "on", "off"
+    deterministic: bool = False  # the same bits from the same run on CUDA too; slower
     dtype: str = "auto"  # of the stream: "bfloat16" on CUDA, "float32" elsewhere; either may be asked for
     recompute: bool = False  # a third more work, a sixteenth of the activations' memory: `jobctl fit` shows both
     threads: int | None = None  # of the CPU; none: all of them
@@ -221,10 +233,12 @@ def _train(
     picture: Picture,
     started: float,
 ) -> None:
+    from gpt.compiled import Cache, choose
     from gpt.ranks import several
     from gpt.train import train
 
     pack = prepared[1]
+    cache = Cache(job.home / "cache" / "compiled") if choose(config.compile, config.device) else None
     queue_judging(args, job, newest_judged(args, job))
     describe(args, job, config, pack)
     first_step_s = None
@@ -234,6 +248,8 @@ def _train(
         )
         for step in steps:
             first_step_s = first_step_s or time.monotonic() - started
+            if cache is not None:
+                cache.proven()
             report(args, job, step, first_step_s)
             picture.draw_if_due()
             if is_kept(args, step.number):
