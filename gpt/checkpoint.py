@@ -98,7 +98,7 @@ class Writer:
     """Writes checkpoints while training goes on: in a thread, never two at once.
 
     What is written behind is copied first, into host memory that is kept for the next copy (fresh pages cost more than
-    the copying). saved_step: the newest step that is known to be on the disk.
+    the copying; make_room takes them before the first). saved_step: the newest step that is known to be on the disk.
     """
 
     def __init__(self, root: Path, tell: Callable[[str], None], *, pin_every: int | None = None) -> None:
@@ -107,6 +107,15 @@ class Writer:
         self._copies: dict[str, dict[str, Tensor]] = {}
         self._pool = ThreadPoolExecutor(1, "checkpoint")
         self._writing: tuple[int, Future[Path]] | None = None
+        self._room: Future[dict[str, dict[str, Tensor]]] | None = None
+
+    @property
+    def has_room(self) -> bool:
+        return self._room is not None or bool(self._copies)
+
+    def make_room(self, checkpoint: Checkpoint) -> None:
+        """Take the memory for copies of such checkpoints, behind the training's back: its pages are what costs."""
+        self._room = self._pool.submit(room_for, checkpoint.groups)
 
     def write(self, checkpoint: Checkpoint) -> None:
         """On the disk when this returns. Raises OSError (a full disk); what was there before is there still."""
@@ -117,6 +126,8 @@ class Writer:
     def begin(self, checkpoint: Checkpoint) -> None:
         """The caller may change its tensors when this returns. Waits for the write before."""
         self.finish()
+        if self._room is not None:
+            self._copies, self._room = self._room.result(), None
         self._copies = {
             group: {name: copied(tensor, self._copies.get(group, {}).get(name)) for name, tensor in tensors.items()}
             for group, tensors in checkpoint.groups.items()
@@ -145,6 +156,14 @@ class Writer:
     def close(self) -> None:
         self.finish()
         self._pool.shutdown()
+
+
+def room_for(groups: dict[str, dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+    """Host memory of their shapes, written to once: until then the kernel has only promised it."""
+    return {
+        group: {name: torch.empty(tensor.shape, dtype=tensor.dtype).zero_() for name, tensor in tensors.items()}
+        for group, tensors in groups.items()
+    }
 
 
 def copied(tensor: Tensor, into: Tensor | None) -> Tensor:

@@ -309,6 +309,21 @@ def test_a_write_behind_holds_the_training_for_a_part_of_what_a_write_takes(tmp_
     assert min(behind[1:]) < min(whole) / 3  # the first one makes room in memory for the copies
 
 
+def test_the_copies_of_the_first_checkpoint_go_where_room_was_made_while_the_first_steps_ran(tmp_path, writer):
+    given = made(2)
+    assert not writer.has_room
+    writer.make_room(given)
+    assert writer.has_room
+    room = writer._room.result()
+    writer.begin(given)
+    for group, tensors in given.groups.items():
+        for name, tensor in tensors.items():
+            assert writer._copies[group][name] is room[group][name], "not taken anew"
+            assert torch.equal(room[group][name], tensor)
+    writer.finish()
+    assert_same(load_newest(tmp_path), made_like(2, tmp_path))
+
+
 def test_pinned_checkpoints_stay_beside_the_newest_two(tmp_path):
     pack = make_pack(tmp_path / "pack")
     list(train(config(pack, steps=13, checkpoint_every=3, pin_every=4), tmp_path / "run"))
