@@ -97,7 +97,7 @@ def attempt(ticket: Ticket, run: Run, supervisor: Supervisor) -> int:
         line = supervisor.next_line()
         if line is None or run.stop_requested:
             return EXIT_UNFINISHED
-        run.device = json.loads(line)["go"]["device"]
+        run.take(json.loads(line)["go"])
         supervisor.watch(run)
         lock = hold_lane(ticket.lane_lock)
         kind.run(args, run, prepared)

@@ -1,9 +1,9 @@
 """What supervisor and child promise each other. Standard library only: both sides read it first.
 
 The child is `python -m jobs`. One JSON line on its stdin is the ticket: what to run, as which attempt. It warms up
-without the GPU, reports `ready`, and waits. A second line, `go`, names the device. From then on it works, and
-reports upward, a JSON line each, on a pipe of its own: `progress`, `submit` (a follow-up job), `note`.
-What it prints goes to the job's log: libraries print.
+without the GPU, reports `ready`, and waits. A second line, `go`, names the device, and what of its memory is not for
+this job. From then on it works, and reports upward, a JSON line each, on a pipe of its own: `progress`, `submit` (a
+follow-up job), `note`. What it prints goes to the job's log: libraries print.
 
 SIGTERM, and stdin closed (the supervisor is gone), both mean: save and leave. The exit code is the verdict.
 """
@@ -100,13 +100,20 @@ class Run:
         self.home = Path(ticket.home)
         self.workdir = Path(ticket.workdir)
         self.device = device
-        self.reserve_mib = RESERVE_MIB  # of the GPU's memory; `go` says how much its user wants
+        self.reserve_mib = RESERVE_MIB  # of the GPU's memory, left to others
+        self.vram_mib: int | None = None  # the most its user lets it hold; none: what is free beside the reserve
         self.stop_requested = False  # set by SIGTERM, or by stdin closing; a kind looks at it often
         self._reports = reports
         self._next_progress = 0.0
         self._unsent: dict[str, Any] | None = None  # progress that waits for its turn
         self.sent: list[dict[str, Any]] = []  # what was reported while there was no pipe
         self.submitted: list[dict[str, Any]] = []  # by this attempt: a supervisor that died may not have read them
+
+    def take(self, go: Mapping[str, Any]) -> None:
+        """What `go` says. An older supervisor says less."""
+        self.device = go["device"]
+        self.reserve_mib = go.get("reserve_mib", self.reserve_mib)
+        self.vram_mib = go.get("vram_mib")
 
     def path(self, path: str) -> Path:
         """A path inside the home. Raises BadArgs when it would lead out of it."""

@@ -155,6 +155,12 @@ def test_of_a_machine_without_a_card_half_is_left_alone():
     assert 0 < room.mib <= room.free_mib / 2
 
 
+def test_a_run_has_what_is_free_beside_the_reserve_or_what_its_user_said():
+    assert fit.room_of(15_776, 1024, None).mib == 14_752
+    assert fit.room_of(15_776, 1024, 8_000).mib == 8_000 - memory.CONTEXT_MIB
+    assert fit.room_of(4_000, 1024, 8_000).mib == 2_976, "there is no more"
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="measures what a CUDA card gives")
 def test_on_a_card_the_probe_takes_what_is_predicted_and_no_more_than_its_room():

@@ -167,6 +167,14 @@ def test_where_not_one_context_fits_the_job_ends_as_out_of_memory(home, monkeypa
         train(home)
 
 
+def test_go_says_what_of_the_memory_is_not_for_the_job_and_an_older_supervisor_says_less(home):
+    run = run_of(home, 5, "train")
+    run.take({"device": "cuda:0"})
+    assert (run.device, run.reserve_mib, run.vram_mib) == ("cuda:0", 1024, None)
+    run.take({"device": "cuda:0", "reserve_mib": 4096, "vram_mib": 8000})
+    assert (run.reserve_mib, run.vram_mib) == (4096, 8000)
+
+
 def test_told_to_leave_while_it_tries_it_leaves(home):
     run = run_of(home, 5, "train")
     run.stop_requested = True
