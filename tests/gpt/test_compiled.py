@@ -51,7 +51,7 @@ def test_compiled_equals_eager_and_coming_back_finds_it_compiled_and_ends_with_t
     pack, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
-    common: dict[str, Any] = {"model": shape(), "eval_every": 1000, "threads": 2, "deterministic": True}
+    common: dict[str, Any] = {"model": shape(n_layer=1), "eval_every": 1000, "threads": 2, "deterministic": True}
     plain, _, _ = steps(config(pack, **common), tmp_path / "eager", tmp_path / "none", 4)
     settings, cache = config(pack, compile="on", **common), tmp_path / "cache" / "compiled"
     losses, state, counted = steps(settings, tmp_path / "straight", cache, 4)
