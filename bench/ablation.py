@@ -1,15 +1,17 @@
 """What each option gives: python -m bench.ablation PACK [--steps 120] [--seeds 0,1] > runs.jsonl
 
 One run an option and seed, each on the demo's data and of the demo's size (unless told), on one CPU thread; a line of
-JSON each when it is done. Options are the presets, each switch alone (put into gpt2), and each taken out (modern with
-gpt2's value in its place). Runs of one seed see the same contexts in the same order, so an option is held against its
-preset within a seed, and the spread over the seeds says what is noise. The loss that decides is of train contexts that
-no run reads: the same facts in other words; val contexts are of other articles. `python -m bench.ablation runs.jsonl
---table` makes the table; only runs of one size and as many steps belong in it.
+JSON each when it is done. Options are the presets, each switch alone (put into gpt2), each taken out (modern with
+gpt2's value in its place), and nanoGPT's recipe: gpt2 with a tied head and nanoGPT's weights at the start. Runs of one
+seed see the same contexts in the same order, so an option is held against its preset within a seed, and the spread over
+the seeds says what is noise. The loss that decides is of train contexts that no run reads: the same facts in other
+words; val contexts are of other articles. `python -m bench.ablation runs.jsonl --table` makes the table; only runs of
+one size and as many steps belong in it.
 """
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import tempfile
@@ -19,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 
@@ -50,7 +53,8 @@ def options() -> dict[str, dict[str, Any]]:
         for change in [*swaps, *EXTRAS]:
             [(field, value)] = change.items()
             found[f"{base}, {field}={value}"] = BASES[base] | change
-    return found | {"gpt2, lr 2.5e-3": BASES["gpt2"] | {"lr": 2.5e-3}}
+    found["gpt2, lr 2.5e-3"] = BASES["gpt2"] | {"lr": 2.5e-3}
+    return found | {"nanoGPT's recipe": BASES["gpt2"] | {"tied": True, "start": "nanogpt"}}
 
 
 def main() -> None:
@@ -77,6 +81,9 @@ def main() -> None:
 def measure(pack: Path, option: dict[str, Any], steps: int, seed: int, every: int) -> dict[str, Any]:
     """One run: its losses at the end, the fresh loss on the way, and the time a step takes."""
     given = dict(option)
+    if given.pop("start", None) == "nanogpt":
+        with mock.patch.object(GPT, "_init_weights", nanogpt_start):
+            return measure(pack, given, steps, seed, every)
     shape: dict[str, Any] = {field.name: given.pop(field.name) for field in fields(GPTConfig) if field.name in given}
     config = TrainConfig(
         pack, GPTConfig(**(SIZE | shape)), steps=steps, micro_batch=2, grad_accum=1, min_lr=1e-4, seed=seed,
@@ -101,6 +108,17 @@ def measure(pack: Path, option: dict[str, Any], steps: int, seed: int, every: in
         "fresh_loss": fresh[steps],
         "fresh": fresh,
     }
+
+
+@torch.no_grad()
+def nanogpt_start(model: GPT, generator: torch.Generator) -> None:
+    """nanoGPT's weights at the start (ours depend on the width): std 0.02, less where the residual stream is fed."""
+    for name, parameter in model.named_parameters():
+        if parameter.ndim < 2:
+            parameter.fill_(1.0 if name.endswith("norm.weight") else 0.0)
+        else:
+            fed = name.endswith(("out.weight", "down.weight"))
+            parameter.normal_(0.0, 0.02 / math.sqrt(2 * model.config.n_layer) if fed else 0.02, generator=generator)
 
 
 def looker(pack: Path, seed: int) -> Callable[[GPT], float]:
