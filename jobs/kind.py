@@ -105,11 +105,15 @@ def describe(kind: str) -> str:
     """'steps=2000, pack (needed)': a kind's settings with their defaults, for a sentence."""
     return (
         ", ".join(
-            f"{field.name} (needed)" if _required(field) else f"{field.name}={field.default!r}"
+            f"{field.name} (needed)" if _required(field) else f"{field.name}={_default(field)!r}"
             for field in dataclasses.fields(load(kind).Args)
         )
         or "no settings"
     )
+
+
+def _default(field: "dataclasses.Field[Any]") -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def _required(field: "dataclasses.Field[Any]") -> bool:

@@ -44,7 +44,9 @@ def main(argv: list[str] | None = None) -> int:
     except (Refused, BadArgs) as refusal:
         print(f"jobctl: {refusal}", file=sys.stderr)
     except sqlite3.OperationalError as error:
-        print(f"jobctl: the queue can't be written ({error}): nothing was changed. Is the disk full?", file=sys.stderr)
+        busy = "locked" in str(error)
+        what = "Somebody has been writing to it for long: try again" if busy else "Is the disk full?"
+        print(f"jobctl: the queue can't be written ({error}): nothing was changed. {what}", file=sys.stderr)
     except sqlite3.DatabaseError as error:
         if type(error) is not sqlite3.DatabaseError:  # a law of the schema broken: our mistake
             raise

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from supervisor import home as homes
-from supervisor.commands.words import Register, id_list, positive, seconds, settings, show_json
+from supervisor.commands.words import Register, id_list, positive, seconds, settings, show_json, whole
 from supervisor.errors import Refused
 from supervisor.home import Home
 from supervisor.job import MAX_FAILURES, NewJob
+
+PATIENCE_S = 600  # of who has read very many lines, for others who write
 
 
 def add(told: argparse.Namespace) -> None:
@@ -27,8 +29,7 @@ def add(told: argparse.Namespace) -> None:
     from supervisor.db import transaction
 
     home = homes.find(told.home)
-    given = given_args(told)
-    args = jobs.kind.parse(told.kind, given, cwd=Path.cwd())
+    args = jobs.kind.parse(told.kind, args_of_new(told), cwd=Path.cwd())
     jobs.kind.check(told.kind, args, home.path)
     now = time.time()
     new = NewJob(
@@ -61,7 +62,9 @@ def add_lines(told: argparse.Namespace) -> None:
     gc.disable()  # it would look through all lines again and again, a quarter of the time, and find nothing
     try:
         with _opened(told.lines) as file:
-            ids = lines.add(home.connect(), lines.read(file, told.lines, home.path, came, now=now), now=now)
+            db = home.connect()
+            db.execute(f"pragma busy_timeout = {PATIENCE_S * 1000}")  # two who add a million each: one waits
+            ids = lines.add(db, lines.read(file, told.lines, home.path, came, now=now), now=now)
     except UnicodeDecodeError as error:
         raise Refused(f"--from {told.lines}: it takes text in UTF-8 ({error}). Nothing of it was queued") from error
     finally:
@@ -79,6 +82,14 @@ def _opened(name: str) -> TextIO:
         return open(name, encoding="utf-8")
     except OSError as error:
         raise Refused(f"--from {name}: {error.strerror}. It takes a file with a JSON object a line, or -") from error
+
+
+def args_of_new(told: argparse.Namespace) -> dict[str, Any]:
+    """The args that a new job, or what is to make jobs, was given."""
+    given = given_args(told)
+    if told.kind == "command" and not given.get("argv"):
+        raise Refused("a command takes a program, behind two dashes: command -- PROGRAM ARGUMENTS..")
+    return given
 
 
 def given_args(told: argparse.Namespace) -> dict[str, Any]:
@@ -180,7 +191,7 @@ def register(command: Register) -> None:
     one.add_argument("--from", dest="lines", metavar="FILE", help="very many: a JSON object a line; - is stdin")
     one.add_argument("--name")
     one.add_argument("--tag", action="extend", nargs="+", default=[], metavar="TAG")
-    one.add_argument("--priority", type=int, default=0, metavar="N", help="higher runs first (default 0)")
+    one.add_argument("--priority", type=whole, default=0, metavar="N", help="higher runs first (default 0)")
     one.add_argument("--lane", choices=("gpu", "cpu"))
     one.add_argument("--after", type=id_list, default=[], metavar="ID,..", help="only when these have succeeded")
     when = one.add_mutually_exclusive_group()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from supervisor import home as homes
 from supervisor.commands import words
-from supervisor.commands.words import Register, show_json
+from supervisor.commands.words import Register, show_json, whole
 from supervisor.errors import Refused
 from supervisor.home import Home
 
@@ -108,7 +108,7 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
 
 def register(command: Register) -> None:
     one = command("priority", priority, "priority ID.. N: higher runs first")
-    one.add_argument("ids", type=int, nargs="+", metavar="ID.. N")
+    one.add_argument("ids", type=whole, nargs="+", metavar="ID.. N")
     add_filter(one)
     for name, text in (
         ("pause", "save, leave, free the VRAM; a queued job just waits"),
@@ -117,7 +117,7 @@ def register(command: Register) -> None:
         ("retry", "queue a failed or cancelled job again"),
     ):
         one = command(name, on_each(name), text)
-        one.add_argument("ids", type=int, nargs="*", metavar="ID")
+        one.add_argument("ids", type=whole, nargs="*", metavar="ID")
         add_filter(one)
         if name in ("pause", "resume"):
             one.add_argument("--all", action="store_true", help="the whole queue")

@@ -11,7 +11,7 @@ from typing import Any
 
 from supervisor import home as homes
 from supervisor.commands.changing import add_filter, is_filtered, show_who
-from supervisor.commands.words import Register, positive, seconds, settings, show_json
+from supervisor.commands.words import Register, positive, seconds, settings, show_json, whole
 from supervisor.errors import Refused
 from supervisor.home import Home
 
@@ -182,11 +182,11 @@ def prune(told: argparse.Namespace) -> None:
 
 def register(command: Register) -> None:
     one = command("edit", edit, "change the args of jobs that do not run, by --set or in $EDITOR")
-    one.add_argument("ids", type=int, nargs="*", metavar="ID")
+    one.add_argument("ids", type=whole, nargs="*", metavar="ID")
     one.add_argument("--set", action="extend", nargs="+", default=[], metavar="key=value")
     add_filter(one)
     one = command("note", note, "your own words on a job; none take them away")
-    one.add_argument("id", type=int)
+    one.add_argument("id", type=whole)
     one.add_argument("words", nargs="*", metavar="WORD")
     one = command("tag", tag, "tag ID.. +good -bad: set tags and take them away")
     one.add_argument("words", nargs="*", metavar="ID|+TAG|-TAG")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from supervisor import home as homes
 from supervisor.commands import words
-from supervisor.commands.words import Register, positive, show_json
+from supervisor.commands.words import Register, positive, show_json, whole
 from supervisor.errors import Refused
 from supervisor.home import Home
 
@@ -178,14 +178,14 @@ def register(command: Register) -> None:
     one.add_argument("--limit", type=positive, default=JOBS_SHOWN, metavar="N")
 
     one = command("show", show, "everything about one job")
-    one.add_argument("id", type=int)
+    one.add_argument("id", type=whole)
     one = command("logs", logs, "what a job printed")
-    one.add_argument("id", type=int, nargs="?", help="without: whatever runs now")
+    one.add_argument("id", type=whole, nargs="?", help="without: whatever runs now")
     one.add_argument("-f", "--follow", action="store_true", help="go on as it grows; without an id, on to the next job")
     one.add_argument("-n", type=positive, default=50, metavar="N", help="the last N lines (default 50)")
     one.add_argument("--attempt", type=positive, metavar="K", help="only this attempt")
     one = command("wait", wait, "until jobs are over: exit 0 when all succeeded")
-    one.add_argument("ids", type=int, nargs="+", metavar="ID")
-    one.add_argument("--timeout", type=float, metavar="S")
+    one.add_argument("ids", type=whole, nargs="+", metavar="ID")
+    one.add_argument("--timeout", type=words.patience, metavar="10m", help="no longer than this")
     command("status", status, "jobd, the lanes, the queue, where the time went")
     command("doctor", doctor, "look for what would hinder jobs")

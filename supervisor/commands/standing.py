@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from supervisor import home as homes
-from supervisor.commands.adding import given_args, limits, stall_s
-from supervisor.commands.words import Act, Register, everywhere, positive, settings, show_json
+from supervisor.commands.adding import args_of_new, given_args, limits, stall_s
+from supervisor.commands.words import Act, Register, everywhere, positive, settings, show_json, whole
 from supervisor.errors import Refused
 from supervisor.job import MAX_FAILURES
 
@@ -24,7 +24,7 @@ def add(told: argparse.Namespace) -> None:
     from supervisor.card import vram
 
     home = homes.find(told.home)
-    args = jobs.kind.parse(told.kind, given_args(told), cwd=Path.cwd())
+    args = jobs.kind.parse(told.kind, args_of_new(told), cwd=Path.cwd())
     jobs.kind.check(told.kind, args, home.path)
     evergreen = told.command == "evergreen"
     if evergreen and jobs.kind.lane(told.kind) != "gpu":
@@ -140,7 +140,10 @@ def _row(db: Any, one: "Standing") -> tuple[str, ...]:
 
 
 def weight(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"it takes a number, not {text!r}") from None
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return number
@@ -182,7 +185,7 @@ def _template(one: argparse.ArgumentParser, what: str, *, new: bool = True) -> N
     else:
         one.add_argument("--cron", required=new, metavar="'0 3 * * *'", help="minute hour day month weekday")
         one.add_argument("--timezone", metavar="NAME", help="such as Europe/Berlin (default: this machine's)")
-    one.add_argument("--priority", type=int, metavar="N", help="who may interrupt its job: any of a higher one")
+    one.add_argument("--priority", type=whole, metavar="N", help="who may interrupt its job: any of a higher one")
     one.add_argument("--max-failures", type=positive, metavar="N")
     limits(one)
     one.add_argument("--set", action="extend", nargs="+", default=[], metavar="key=value")

@@ -63,12 +63,27 @@ def filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text", metavar="TEXT", help="in the name, args, memo, note or error")
 
 
-def id_list(text: str) -> list[int]:
-    return [int(part) for part in text.split(",") if part]
+def whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"it takes a whole number, not {text!r}") from None
 
 
 def positive(text: str) -> int:
-    number = int(text)
+    number = whole(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is less than 1")
     return number
+
+
+def id_list(text: str) -> list[int]:
+    return [whole(part) for part in text.split(",") if part]
+
+
+def patience(text: str) -> float:
+    """Seconds, as a number or as a duration like 10m."""
+    try:
+        return seconds("it", f"{text}s" if text[-1:].isdecimal() else text)
+    except Refused as refusal:
+        raise argparse.ArgumentTypeError(str(refusal)) from None

@@ -109,9 +109,9 @@ def test_at_an_hour_means_the_next_time_the_clock_shows_it(tower):
         (("sleep", "--in", "soon"), "--in takes a duration like"),
         (("sleep", "--at", "25:00"), "--at takes 03:00 or"),
         (("sleep", "--at", "tomorrow"), "--at takes 03:00 or"),
-        (("command",), "command needs argv"),
+        (("command",), "a command takes a program"),
         (("command", "--", "no-such-program"), "there is no program 'no-such-program'"),
-        (("command", "--"), "command needs"),
+        (("command", "--"), "behind two dashes: command -- PROGRAM"),
         (("sleep", "--", "true"), "only kind `command` takes a program after --"),
         (("sleep", "--priority", "9" * 30), "too large"),
         (("sleep", "--after", "9" * 30), "too large"),
@@ -319,3 +319,39 @@ def test_help_names_every_command(capsys):
         "status", "doctor", "service", "models", "ask", "chat", "run", "init",
     ):  # fmt: skip
         assert f"    {command} " in said
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("add", "command"), "a command takes a program, behind two dashes"),
+        (("evergreen", "add", "spare", "command"), "a command takes a program"),
+        (("add", "command", "--set", "argv=true", "nosuch=1"), "env={}"),
+    ],
+)
+def test_what_is_missing_is_said_as_it_is_typed(tower, words, sentence):
+    assert sentence in tower.ctl(*words, code=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("show", "x"), "it takes a whole number, not 'x'"),
+        (("add", "sleep", "--after", "1,x"), "it takes a whole number, not 'x'"),
+        (("evergreen", "add", "a", "sleep", "--weight", "x"), "it takes a number, not 'x'"),
+        (("wait", "1", "--timeout", "soon"), "it takes a duration like 90s, 10m, 1h30m or 2d, not 'soon'"),
+    ],
+)
+def test_wrong_usage_is_told_in_words_of_the_user_not_of_the_code(tower, words, sentence, capsys):
+    with pytest.raises(SystemExit) as left:
+        jobctl.main(["-C", str(tower.path), *words])
+    assert left.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_queue_that_another_one_keeps_locked_is_said_to_be_so(tower, monkeypatch):
+    monkeypatch.setattr("supervisor.db.BUSY_TIMEOUT_S", 0.01)
+    other = tower.home.connect()
+    other.execute("begin immediate")
+    assert "Somebody has been writing to it for long: try again" in tower.ctl("add", "sleep", code=1)
+    other.rollback()
