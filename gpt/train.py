@@ -8,9 +8,8 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,13 +18,14 @@ from gpt import checkpoint, compiled, metrics, schedule
 from gpt.attention import choose
 from gpt.begin import check_fits, first_model
 from gpt.checkpoint import Checkpoint
-from gpt.config import BadConfig, Diverged, TrainConfig
+from gpt.config import Diverged, TrainConfig
 from gpt.data import Batch, Facts, context_at, hash_seed, read_batch
 from gpt.ema import Ema
 from gpt.loss import labelled_loss
 from gpt.model import GPT
 from gpt.optim import Optimizer
 from gpt.ranks import ALONE, Ranks
+from gpt.resume import restore, rng_of, set_rng, taken
 from gpt.shards import Pack, open_pack
 from gpt.spikes import Spikes
 
@@ -129,7 +129,7 @@ class Trainer:
         self.spikes = Spikes(config.max_deviations, config.max_skips, config.max_rollbacks)
         self.tell = tell
         if resume is not None:
-            self._restore(resume)
+            restore(self, resume)
             self.spikes.restore(resume.state.get("spikes", {}))
         self.saved_at = time.monotonic()
         workdir.mkdir(parents=True, exist_ok=True)
@@ -159,17 +159,17 @@ class Trainer:
             batches = self._read_step()
             facts = self._of_all_ranks(batches)
             labels = sum(one.num_labels for one in facts)
-            rng = self._rng()
+            rng = rng_of(self.device)
             loss = self._accumulate(batches, labels, stop)
             if loss is None:
-                self._set_rng(rng)  # dropout may have drawn for the micro-batches that are dropped
+                set_rng(self.device, rng)  # dropout may have drawn for the micro-batches that are dropped
                 return None
             norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
             mean, grad_norm = loss.item(), norm.item()  # the only place where the CPU waits for the GPU
             why = self.spikes.refuse(mean, grad_norm)
             if why is None:
                 return self._finish(facts, labels, mean, grad_norm, started)
-            self._set_rng(rng)  # as if this data had not been there
+            set_rng(self.device, rng)  # as if this data had not been there
             self._skip(why, mean, grad_norm)
 
     def _finish(self, facts: list[Facts], labels: int, loss: float, grad_norm: float, started: float) -> Step:
@@ -235,7 +235,7 @@ class Trainer:
             self.model.load_state_dict(fresh.state_dict())
             self._make_optimizer()
         else:
-            self._restore(found)
+            restore(self, found)
         self.contexts_seen = place
         self.spikes.rolled_back([] if found is None else found.state.get("spikes", {}).get("usual", []))
         metrics.forget_after(self.metrics, self.step)
@@ -340,31 +340,7 @@ class Trainer:
         self.saved_at = time.monotonic()
 
     def _checkpoint(self) -> Checkpoint:
-        groups = {"model": dict(self.model.state_dict()), "optimizer": self.optimizer.tensors(), "rng": self._rng()}
-        if self.ema is not None:
-            groups["ema"] = self.ema.average
-        return Checkpoint(self.step, groups, self._state())
-
-    def _rng(self) -> dict[str, Tensor]:
-        cuda = {"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {}
-        return {"cpu": torch.get_rng_state(), **cuda}
-
-    def _set_rng(self, rng: dict[str, Tensor]) -> None:
-        torch.set_rng_state(rng["cpu"])
-        if self.device.type == "cuda" and "cuda" in rng:
-            torch.cuda.set_rng_state(rng["cuda"], self.device)
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "step": self.step,
-            "contexts_seen": self.contexts_seen,
-            "tokens_seen": self.tokens_seen,
-            "longest": self.longest,
-            "spikes": self.spikes.to_json(),
-            **numerics(self.ranks.size),
-            "fixed": fixed(self.config, self.pack),
-            "config": {**asdict(self.config), "pack": self.config.pack.name, "init": init_name(self.config)},
-        }
+        return taken(self)
 
     def _as_told(self, found: Checkpoint | None) -> Checkpoint | None:
         """What rank 0 found, on every rank: two that look may see two things."""
@@ -372,34 +348,6 @@ class Trainer:
         if self.ranks.is_first or step == 0:
             return found
         return checkpoint.load(self.workdir / "checkpoint" / checkpoint.name_of(step))
-
-    def _restore(self, resume: Checkpoint) -> None:
-        state = resume.state
-        once = {"optimizer": "adamw", "init": None}  # there was no other then
-        now, then = fixed(self.config, self.pack), once | state["fixed"]
-        if changed := [name for name, value in then.items() if now.get(name) != value]:
-            raise BadConfig(
-                f"the checkpoint at step {resume.step} was made with another {', '.join(changed)}: "
-                "put it back, or queue a new job"
-            )
-        if resume.step > self.config.steps:
-            raise BadConfig(f"the run stands at step {resume.step}, past steps={self.config.steps}: take at least that")
-        here = numerics(self.ranks.size)
-        if differing := [name for name, value in here.items() if state.get(name, value) != value]:
-            told = ", ".join(f"{name} {here[name]} (saved with {state[name]})" for name in differing)
-            self.tell(f"resumed with {told}: sums may round another way from here")
-        self.model.load_state_dict(resume.groups["model"])
-        self.optimizer.load(resume.groups["optimizer"])
-        if self.ema is not None:  # switched on in the middle it begins with the weights that are there
-            self.ema.load(resume.groups.get("ema", resume.groups["model"]))
-        self._set_rng(resume.groups["rng"])
-        self.step, self.tokens_seen, self.longest = state["step"], state["tokens_seen"], state["longest"]
-        self.contexts_seen, self.writer.saved_step = state["contexts_seen"], state["step"]
-
-
-def numerics(processes: int) -> dict[str, Any]:
-    """What decides how sums are rounded, beside the device and its kernels."""
-    return {"processes": processes, "threads": torch.get_num_threads(), "torch": torch.__version__}
 
 
 def silent(_: str) -> None:
@@ -421,16 +369,6 @@ def learning_rate(config: TrainConfig, step: int) -> float:
         warmup=config.warmup_steps,
         decay=config.decay,
     )
-
-
-def fixed(config: TrainConfig, pack: Pack) -> dict[str, Any]:
-    """What a run can't change on the way. The rest (steps, lr, micro_batch ...) may be edited between attempts."""
-    settings = {"model": config.model.to_json(), "seed": config.seed, "optimizer": config.optimizer}
-    return {**settings, "init": init_name(config), "pack": pack.manifest["sha256"]}
-
-
-def init_name(config: TrainConfig) -> str | None:
-    return None if config.init is None else config.init.name
 
 
 def stream_dtype(name: str, device: torch.device) -> torch.dtype:
