@@ -150,10 +150,20 @@ def test_what_a_home_in_the_checkout_makes_is_never_committed():
     text = "".join(recipe.read_text() for recipe in (ROOT / "jobs" / "recipes").glob("*.toml"))
     made = {f"{folder}/x" for folder in re.findall(r'(?:factory|out) = "(\w+)/', text)}
     made |= {"queue.db", "queue.db-wal", "jobd.lock", "jobd.bell", "settings.toml", "lanes/gpu0.lock", "runs/1/log"}
-    made |= {"models/x", "answers/x", "reports/x", "backups/x"}
+    made |= {"models/x", "gguf/x", "answers/x", "reports/x", "backups/x"}
     assert len(made) > 12
     answer = subprocess.run(["git", "check-ignore", *made], cwd=ROOT, capture_output=True, text=True, check=False)
     assert set(answer.stdout.split()) == made
+
+
+def test_nothing_of_ours_is_written_or_read_as_a_pickle():
+    """Checkpoints and models are files that others may bring: data, never code. Ranks tell each other numbers."""
+    loads = re.compile(r"import pickle|torch\.(load|save)\(|dist\.\w+_object|allow_pickle=True")
+    rooms = ("supervisor", "jobs", "gpt", "judge", "datagen")
+    sources = [path for room in rooms for path in (ROOT / room).rglob("*.py")]
+    assert len(sources) > 100
+    assert loads.search("dist.all_gather_object(parts, mine)")
+    assert [str(path) for path in sources if loads.search(path.read_text())] == []
 
 
 def test_no_two_test_files_share_a_name():
