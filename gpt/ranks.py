@@ -28,6 +28,7 @@ from gpt.config import BadConfig, TrainConfig
 
 T = TypeVar("T")
 ORDER, MEETING = "ranks.json", "ranks.meeting"
+DYING_S = 1.0  # from a torn connection to the end of the process that held it
 DONE, FAILED, OUT_OF_MEMORY, UNFINISHED = 0, 1, 71, 75  # how a rank ends; as a job's child does
 
 
@@ -144,6 +145,9 @@ def several(config: TrainConfig, workdir: Path, size: int) -> Iterator[Ranks]:
         threading.Thread(target=watch, args=(rank, other, leaving), daemon=True).start()
     try:
         yield join(0, size, own_device(config.device, 0), meeting.absolute().as_uri())
+    except RuntimeError:
+        leaving.wait(DYING_S)  # a rank that dies tears its connections: who watches it says so, and ends us
+        raise
     finally:
         leaving.set()
         for other in others:
