@@ -69,7 +69,8 @@ def fitted(
 ) -> "Iterator[TrainConfig]":
     """config as the args group it, or as what fits the device does. Who runs out of memory inside is remembered.
 
-    Raises OutOfGpuMemory when not even one context fits, Unfinished when told to leave before that is known.
+    Raises OutOfGpuMemory when not even one context fits; Unfinished when told to leave before that is known, or when
+    the memory ran out in the middle: the next attempt takes fewer at a time.
     """
     if args.micro_batch != AUTO:
         yield config
@@ -93,10 +94,11 @@ def fitted(
         yield chosen
     except torch.OutOfMemoryError as error:
         notes.keep(fit.Found(chosen.micro_batch, 0, more_than_mib=round(room.mib * NO_LESS)))
-        raise OutOfGpuMemory(
+        job.note(
             f"{chosen.micro_batch} contexts at a time fitted when they were tried, and do not any more "
             f"({str(error).splitlines()[0]}): the next attempt takes fewer"
-        ) from error
+        )
+        raise Unfinished from None
 
 
 def card(device: str) -> str:
