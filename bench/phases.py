@@ -17,6 +17,7 @@ import torch
 
 from bench.datagen import make_factory
 from datagen.factory import open_factory
+from datagen.files import is_complete
 from datagen.generate import Settings, generate
 from datagen.phrasings import Choice
 from datagen.records import FAMILIES, Question, read_questions
@@ -77,20 +78,27 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300, help="of both phases together")
     parser.add_argument("--second", type=float, default=1 / 3, help="the second phase's share of them")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=[" then ".join(way) for way in WAYS], help="one way")
+    parser.add_argument(
+        "--packs", type=Path, help="where the packs are, or are made and stay; none: made, and gone after"
+    )
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--width", type=int, default=256)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        asked, shape = make_packs(home), replace(SHAPE, n_layer=args.layers, n_embd=args.width)
-        for way in WAYS:
-            for line in go(home, way, shape, args.steps, args.second, args.seed, asked):
+        packs, runs = args.packs or Path(folder) / "packs", Path(folder) / "runs"
+        packs.mkdir(exist_ok=True)
+        asked, shape = make_packs(packs), replace(SHAPE, n_layer=args.layers, n_embd=args.width)
+        for way in [tuple(args.only.split(" then "))] if args.only else WAYS:
+            for line in go(packs, runs, way, shape, args.steps, args.second, args.seed, asked):
                 print(json.dumps(line), flush=True)
 
 
 def make_packs(home: Path) -> Asked:
     """A factory and a pack for each choice of records, all with one tokenizer and the same articles held out."""
     for name, families in RECORDS.items():
+        if is_complete(home / name):
+            continue
         make_factory(home / f"{name}.db", copies=1)
         db = open_factory(home / f"{name}.db")
         for _ in generate(db, Settings(families, Choice(None, 0.15, 1, 0), 10)):
@@ -108,20 +116,20 @@ def make_packs(home: Path) -> Asked:
 
 
 def go(
-    home: Path, way: tuple[str, ...], shape: GPTConfig, steps: int, share: float, seed: int, asked: Asked
+    packs: Path, runs: Path, way: tuple[str, ...], shape: GPTConfig, steps: int, share: float, seed: int, asked: Asked
 ) -> Iterator[dict[str, object]]:
     """Train one way; a line after each phase."""
     second = round(steps * share) if len(way) > 1 else 0
     init = None
     for phase, records in enumerate(way):
         config = TrainConfig(
-            home / records, shape, steps=second if phase else steps - second, micro_batch=2, grad_accum=1,
+            packs / records, shape, steps=second if phase else steps - second, micro_batch=2, grad_accum=1,
             lr=SECOND_LR if phase else LR, min_lr=MIN_LR, warmup_steps=10 if phase else 30, decay="linear", seed=seed,
             eval_every=10**6, checkpoint_every=10**9, checkpoint_every_s=1e9, threads=1, init=init,
         )  # fmt: skip
-        run = home / "-".join(way[: phase + 1])
+        run = runs / "-".join([*way, str(phase)])
         *_, step = train(config, run, tell=lambda sentence: None)
-        init = home / "models" / f"{run.name}-{len(way)}"
+        init = runs / "models" / run.name
         write_model(
             init, step.weights(), shape, asked.tokenizer.model_bytes, {"kind": "snapshot", "longest": step.longest}
         )
