@@ -20,7 +20,9 @@ def by_state(db: sqlite3.Connection) -> dict[str, int]:
     All of them are counted at once, ten times as quick as a part of them; what is left of them has succeeded.
     """
     with deferred(db):
-        found = {state: _count(db, "state = ?", state) for state in queue.STATES if state != "succeeded"}
+        found = {
+            state: _count(db, "job_touched where state = ?", state) for state in queue.STATES if state != "succeeded"
+        }
         [together] = db.execute("select count(*) from job").fetchone()
     found["succeeded"] = together - sum(found.values())
     return {state: found[state] for state in queue.STATES if found[state]}
@@ -28,17 +30,18 @@ def by_state(db: sqlite3.Connection) -> dict[str, int]:
 
 def by_kind(db: sqlite3.Connection) -> dict[tuple[str, str], int]:
     """{(state, kind): jobs}."""
-    return {group: _count(db, "state = ? and kind = ?", *group) for group in filters.groups(db)}
+    return {group: _count(db, "job_touched where state = ? and kind = ?", *group) for group in filters.groups(db)}
 
 
 def in_line(db: sqlite3.Connection) -> dict[str, int]:
     """{lane: jobs that wait for nothing but their turn, or their time}."""
     waits = "state = 'queued' and blockers = 0 and lane = ?"
-    return {lane: sum(_count(db, f"later = {later} and {waits}", lane) for later in (0, 1)) for lane in LANES}
+    indexes = ("job_due where later = 0", "job_put_off where later = 1")
+    return {lane: sum(_count(db, f"{some} and {waits}", lane) for some in indexes) for lane in LANES}
 
 
-def _count(db: sqlite3.Connection, where: str, *values: str) -> int:
-    return int(db.execute(f"select count(*) from job where {where}", values).fetchone()[0])
+def _count(db: sqlite3.Connection, index_and_where: str, *values: str) -> int:
+    return int(db.execute(f"select count(*) from job indexed by {index_and_where}", values).fetchone()[0])
 
 
 class Seldom(Generic[T]):

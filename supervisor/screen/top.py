@@ -74,7 +74,8 @@ def expected(home: Home, db: sqlite3.Connection, *, now: float) -> dict[int, for
 
 def following(db: sqlite3.Connection, soon: dict[int, forecast.Expected]) -> list[Job]:
     """The next jobs in the order of their start, the GPU lane's first."""
-    return [queue.get(db, job_id) for job_id, one in soon.items() if one.before is not None][:NEXT]
+    waiting = [job_id for job_id, one in soon.items() if one.before is not None]
+    return [queue.get(db, job_id) for job_id in waiting[:NEXT]]
 
 
 def midnight(now: float) -> float:
