@@ -92,8 +92,8 @@ def _waiting(db: sqlite3.Connection, lane: str, now: float) -> list[_Waiting]:
         (lane, LOOK_AHEAD),
     ).fetchall()
     put_off = db.execute(
-        f"select {columns} from job indexed by job_put_off where later = 1 and state = 'queued' and blockers = 0 and lane = ?"
-        " order by available_at limit ?",
+        f"select {columns} from job indexed by job_put_off where later = 1 and state = 'queued' and blockers = 0"
+        " and lane = ? order by available_at limit ?",
         (lane, SOONEST),
     ).fetchall()
     blocked = db.execute(
