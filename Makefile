@@ -34,8 +34,9 @@ $(VENV)/.test-installed: $(VENV)/.installed
 	@CMAKE_ARGS="$(LLAMA_CPU)" CMAKE_BUILD_PARALLEL_LEVEL=$$(nproc) $(PIP) --editable '.[all,llm,eight-bit,dev]'
 	@touch $@
 
+# Two at a time: most of a test of real processes is waiting. For one of them alone: .venv/bin/python -m pytest PATH
 test: check
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist worksteal
 
 check: $(VENV)/.test-installed
 	$(VENV)/bin/ruff format --check .
@@ -44,7 +45,7 @@ check: $(VENV)/.test-installed
 	$(VENV)/bin/lint-imports
 
 bench: $(VENV)/.test-installed
-	@for one in hand_over scale warm datagen pack tokenizer train costs; do $(VENV)/bin/python -m bench.$$one || exit 1; done
+	@for one in hand_over scale warm datagen pack tokenizer train attention saving sample costs; do $(VENV)/bin/python -m bench.$$one || exit 1; done
 
 bench-chaos: $(VENV)/.test-installed
 	NEVERREST_CHAOS_KILLS=1000 $(VENV)/bin/python -m pytest tests/whole/test_chaos.py --timeout=0

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gpt.config import BadConfig, TrainConfig
+from gpt.data import Batch
 from gpt.model import GPT
 
 IGNORE = -1  # a target that gives no loss, in its words
@@ -62,17 +63,36 @@ class Peer:
         self.model: Any = torch.compile(self.plain) if compiled else self.plain
         self.device, self.dtype, self.grad_clip = model.device, dtype, config.grad_clip
 
-    def step(self, x_BT: Tensor, y_BT: Tensor, lr: float) -> float:
-        """One step of its train.py; the loss."""
+    def step(self, batches: list[tuple[Tensor, Tensor]], lr: float) -> float:
+        """One step of its train.py, of so many micro-batches (tokens, targets); the mean of their losses."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            _, loss = self.model(x_BT, y_BT)
-        loss.backward()
+        total = 0.0
+        for x_BT, y_BT in batches:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+                _, loss = self.model(x_BT, y_BT)
+                loss = loss / len(batches)
+            loss.backward()
+            total += loss.detach()
         torch.nn.utils.clip_grad_norm_(self.plain.parameters(), self.grad_clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return float(loss.item())
+        return float(total)
+
+
+def padded_rows(batch: Batch, most: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
+    """(tokens, targets) of a batch with one document a row, padded to the longest: what it can be given of them.
+
+    most: slots of a piece, so that its memory is as of a packed micro-batch; one row at least.
+    """
+    documents, length = batch.docs.spans, batch.docs.longest
+    targets = torch.full_like(batch.tokens_T, IGNORE).index_copy(0, batch.rows_R, batch.labels_R)
+    x, y = torch.zeros((len(documents), length), dtype=torch.int64), torch.full((len(documents), length), IGNORE)
+    for row, (start, end) in enumerate(documents):
+        x[row, : end - start] = batch.tokens_T[start:end]
+        y[row, : end - start] = targets[start:end]
+    rows = max(1, most // length)
+    return [(x[at : at + rows].to(device), y[at : at + rows].to(device)) for at in range(0, len(documents), rows)]
 
 
 def weights_for_it(model: GPT) -> dict[str, Tensor]:
