@@ -80,7 +80,7 @@ def fitted(
     from gpt import fit
 
     checkpoint, pack = prepared
-    room = fit.room_on(torch.device(job.device), job.reserve_mib, job.vram_mib)
+    room = fit.room_on(torch.device(job.device), job.reserve_mib, job.vram_mib or None)
     notes = Fits(job.home, recipe(args, config.model, pack.context_len), card(job.device))
     before = None if checkpoint is None else checkpoint.state["config"]["micro_batch"]
     probe = functools.partial(fit.real_probe, context_len=pack.context_len, stop=lambda: job.stop_requested)

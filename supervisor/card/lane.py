@@ -174,7 +174,8 @@ class Lane:
     def give(self, child: Child) -> str:
         """This child gets its `go` now: the device to name."""
         room = self._room(freed=False)
-        child.card, child.free_mib = room.card, room.free_mib
+        child.card, child.free_mib, child.best_mib = room.card, room.free_mib, room.best_mib
+        child.reserve_mib = self.options.reserve_mib
         if self.card.now is not None:
             self._stay = Stay(self.home_id, child, self.card.now)
             self._overtaken = set(self._short)

@@ -3,7 +3,8 @@
 A recipe is a kind and those of its args that decide how much memory it takes (all but a kind's NOT_VRAM_ARGS).
 Its peak is the most any job of it was seen to hold. Its fit is the micro_batch that a card with so much free memory
 could take: an attempt that ran out of it teaches one, and the next attempt starts with it. A job's own args are
-never changed: they are its user's.
+never changed: they are its user's. One with micro_batch "auto" takes what is there by itself; what is learned of it is
+with how much it could not even begin.
 """
 
 import dataclasses
@@ -52,7 +53,10 @@ def recipe(kind: str, args: Mapping[str, Any], *, without: Iterable[str] = ()) -
 
 
 def learned_mib(db: sqlite3.Connection, job: Job, card: str) -> int | None:
-    """The most that a job of this recipe was seen to hold on such a card; None when none was."""
+    """The most that a job of this recipe was seen to hold on such a card. None when none was, or when it would have
+    held more had there been more."""
+    if _takes_what_is_there(job.args):
+        return None
     row = db.execute(
         "select peak_mib from vram_peak where recipe = ? and card = ?", (recipe(job.kind, job.args), card)
     ).fetchone()
@@ -77,6 +81,9 @@ def short_of(db: sqlite3.Connection, job: Job, room: Room) -> str | None:
     up where the card never had both free. What nobody said and nobody saw may try.
     """
     said = job.needs_vram_mib
+    if said is None and _takes_what_is_there(job.args):
+        least = least_mib(db, job, room.card)
+        return None if least <= room.free_mib or least > room.best_mib else f"{least} MiB of VRAM (learned)"
     learned = learned_mib(db, job, room.card) if said is None else None
     needs = said if said is not None else min(learned, room.best_mib) if learned is not None else None
     if needs is None:
@@ -134,6 +141,30 @@ def learn_fit(
     return smaller
 
 
+def learn_least(
+    db: sqlite3.Connection, kind: str, args: Mapping[str, Any], card: str, free_mib: int, best_mib: int, *, now: float
+) -> bool:
+    """A job that takes what is there could not begin with so much free. Whether it is worth waiting for more."""
+    if not _takes_what_is_there(args) or free_mib + FREE_STEP_MIB > best_mib:
+        return False
+    with transaction(db):
+        db.execute(
+            "insert into fit (recipe, card, free_mib, micro_batch, grad_accum, at) values (?, ?, ?, 0, 0, ?)"
+            " on conflict (recipe, card, free_mib) do update set at = excluded.at",
+            (recipe(kind, args), card, free_mib, now),
+        )
+    return True
+
+
+def least_mib(db: sqlite3.Connection, job: Job, card: str) -> int:
+    """So much must be free before a job that takes what is there tries again; 0 when it never failed to begin."""
+    row = db.execute(
+        "select max(free_mib) as most from fit where recipe = ? and card = ? and micro_batch = 0",
+        (recipe(job.kind, job.args), card),
+    ).fetchone()
+    return 0 if row["most"] is None else int(row["most"]) + FREE_STEP_MIB
+
+
 def regrouped(args: Mapping[str, Any], most: int) -> dict[str, int]:
     """The same step in micro-batches of at most `most`: the biggest that divides it, so its contexts stay the same."""
     step = args["micro_batch"] * args["grad_accum"]
@@ -143,6 +174,10 @@ def regrouped(args: Mapping[str, Any], most: int) -> dict[str, int]:
 
 def batch_words(args: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={args[name]}" for name in BATCH)
+
+
+def _takes_what_is_there(args: Mapping[str, Any]) -> bool:
+    return args.get("micro_batch") == "auto"
 
 
 def _has_batch(args: Mapping[str, Any]) -> bool:

@@ -53,6 +53,8 @@ class Child:
     why: str | None = None  # it was asked to leave: cancel, pause, preempt, drain, queue-paused
     card: str = "cpu"  # whose memory it has
     free_mib: int = 0  # of that memory before its `go`
+    best_mib: int = 0  # the most that was ever free there
+    reserve_mib: int = 0  # of it for others
     outgrew: bool = False  # it was asked to leave because it holds more than its user said
     deadline: float | None = None  # monotonic: when its phase has lasted too long
     status: int | None = None  # how the leader ended: exit code, or minus the signal
@@ -93,7 +95,8 @@ class Child:
         if self.is_program:
             held.let_go(self.pid)
         else:
-            self.tell(json.dumps({"go": {"device": device}}).encode() + b"\n")
+            go = {"device": device, "reserve_mib": self.reserve_mib, "vram_mib": self.job.needs_vram_mib}
+            self.tell(json.dumps({"go": go}).encode() + b"\n")
         self.phase, self.began = Phase.RUNNING, time.monotonic()
         self.forget()
 

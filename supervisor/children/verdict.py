@@ -129,8 +129,13 @@ def settle(db: sqlite3.Connection, child: Child, log: Path, *, now: float) -> st
 
 
 def try_smaller(db: sqlite3.Connection, child: Child, *, now: float) -> bool:
-    """It ran out of GPU memory: running -> queued, blameless, if a smaller micro_batch is left to try."""
-    was = child.ticket.args
+    """It ran out of GPU memory: running -> queued, blameless, if a smaller micro_batch is left to try, or more memory
+    to wait for."""
+    was, job = child.ticket.args, child.job
+    if vram.learn_least(db, job.kind, was, child.card, child.free_mib, child.best_mib, now=now):
+        why = f"out of GPU memory: not one micro-batch fits into the {child.free_mib} MiB that were free"
+        queue.release(db, job.id, job.attempt, why, now=now)
+        return True
     smaller = vram.learn_fit(db, child.job.kind, was, child.card, child.free_mib, now=now)
     if smaller is None:
         return False

@@ -109,6 +109,21 @@ def test_a_fit_holds_for_as_much_free_memory_or_less_and_more_is_tried_anew(db, 
     assert vram.fitted(db, added(db), CARD, free_mib).args["micro_batch"] == micro_batch
 
 
+def test_what_takes_what_is_there_waits_for_more_than_it_could_not_begin_with(db):
+    auto = {name: value for name, value in TRAIN.items() if name != "grad_accum"} | {"micro_batch": "auto"}
+    job = added(db, args=auto)
+    vram.note_peak(db, job.id, vram.recipe(job.kind, job.args), CARD, 14_000, now=1)
+    assert vram.short_of(db, job, ROOM) is None, "it held 14000 once because they were there"
+    assert vram.learn_least(db, "train", auto, CARD, 4000, 15_800, now=2)
+    assert [vram.short_of(db, job, dataclasses.replace(ROOM, free_mib=free)) for free in (3000, 4255, 4256)] == [
+        "4256 MiB of VRAM (learned)", "4256 MiB of VRAM (learned)", None,
+    ]  # fmt: skip
+    assert vram.short_of(db, added(db), dataclasses.replace(ROOM, free_mib=3000)) is None, "another recipe"
+    assert not vram.learn_least(db, "train", auto, CARD, 15_700, 15_800, now=3), "there will never be more"
+    assert not vram.learn_least(db, "train", TRAIN, CARD, 4000, 15_800, now=3), "it is made smaller instead"
+    assert vram.fitted(db, job, CARD, 4000) == job
+
+
 def test_a_kind_without_batches_has_no_fit(db):
     job = added(db, "sleep", {"seconds": 1})
     assert vram.learn_fit(db, "sleep", job.args, CARD, 15000, now=1) is None

@@ -173,6 +173,52 @@ def test_a_recipe_learns_its_peak_and_the_next_job_of_it_waits_for_that_much(tow
     tower.until(again, "succeeded")
 
 
+ROOMY = """
+import os
+from dataclasses import dataclass
+from jobs.contract import OutOfGpuMemory
+LANE = "gpu"
+
+@dataclass(frozen=True)
+class Args:
+    micro_batch: str = "auto"
+
+def run(args, job, prepared=None):
+    if any(os.path.exists(f"/proc/{pid}") for pid in os.listdir(os.environ["FAKE_NVML"] + "/vram")):
+        raise OutOfGpuMemory("not even one context fits")
+    job.note(f"a reserve of {job.reserve_mib} MiB, at most {job.vram_mib}")
+"""
+
+
+@pytest.fixture
+def roomy(monkeypatch, tmp_path):
+    """A kind that takes what is there, and can't begin beside a game."""
+    import jobs.kinds
+
+    folder = tmp_path / "kinds"
+    folder.mkdir()
+    (folder / "roomy.py").write_text(ROOMY)
+    (tmp_path / "sitecustomize.py").write_text(f"import jobs.kinds\njobs.kinds.__path__.append({str(folder)!r})\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(jobs.kinds, "__path__", [*jobs.kinds.__path__, str(folder)])
+
+
+def test_who_takes_what_is_there_waits_while_that_is_too_little_and_is_told_what_is_not_its(
+    roomy, tower, card, stranger
+):
+    tower.set(device="auto", reserve_mib=2048)
+    start(tower)
+    game = stranger(12_000)
+    until(lambda: (gpu.last_seen(tower.db) or {}).get("free_mib") == 4076, "jobd saw the game")
+    job = tower.add("roomy")
+    until(lambda: "4332 MiB of VRAM (learned); held by process" in waits(tower, job), "it waits for more than 4076")
+    assert tower.job(job).failures == 0
+    game.kill()
+    game.wait()
+    assert tower.until(job, "succeeded").note == "a reserve of 2048 MiB, at most None"
+    assert tower.until(tower.add("roomy", "--vram", 8000), "succeeded").note == "a reserve of 2048 MiB, at most 8000"
+
+
 def test_a_job_that_outgrows_its_memory_saves_and_leaves_and_fails_only_without_progress(tower, card):
     leave = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\n"
     greedy = hold(tower, 3000, "--vram", 2000, then=leave + STAY)
