@@ -110,7 +110,6 @@ def _become(
     try:
         for number, descriptor in enumerate(standard):
             os.dup2(descriptor, number)
-        _close_all_but(*given, told)
         for descriptor in given:
             os.set_inheritable(descriptor, True)
         for signum in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and who is executed would go on to
@@ -119,6 +118,7 @@ def _become(
         what = argv[0]
         os.setsid()
         before_exec()
+        _close_all_but(*given, told)
         os.execvpe(argv[0], list(argv), env)
     except (OSError, ValueError) as error:  # ValueError: a word with a zero byte in it
         number = getattr(error, "errno", None) or errno.EINVAL
