@@ -5,8 +5,9 @@
 In the same run, with the same program as the job: jobd; Debian's task-spooler (`apt-get install task-spooler`), which
 keeps its queue in memory; and a bare loop of one durable SQLite commit, fork and exec. A job sleeps for `--job-ms`,
 which is the time that the next one has to stand by; with 0 nobody can stand by in time, and the gap is what a whole
-start costs. Rounds alternate, so that a busy machine is busy for all. Then what a jobd costs that has nothing to do:
-three paused jobs and a schedule.
+start costs. Rounds alternate, so that a busy machine is busy for all; `chrt -f 1 python -m bench.hand_over` puts all
+who take part, alike, before whoever else computes here. Then what a jobd costs that has nothing to do: three paused
+jobs and a schedule.
 """
 
 import argparse
@@ -258,7 +259,11 @@ def main(argv: list[str] | None = None) -> int:
     print(f"an idle jobd, {told.idle_s:.0f} s: {idle.rss_mib:.1f} MiB, {idle.cpu_percent:.3f} % of a core")
     if told.json is not None:
         rounds_found = [{name: dataclasses.asdict(gaps) for name, gaps in one.items()} for one in found]
-        measured = {"job_ms": told.job_ms, "rounds": rounds_found, "idle": dataclasses.asdict(idle)}
+        first = os.sched_getscheduler(0) == os.SCHED_FIFO
+        measured = {
+            "job_ms": told.job_ms, "before_others": first, "load": os.getloadavg()[0], "rounds": rounds_found,
+            "idle": dataclasses.asdict(idle),
+        }  # fmt: skip
         told.json.write_text(json.dumps(measured, indent=1) + "\n")
     return 0
 

@@ -61,6 +61,7 @@ class Daemon:
         self.selector = selectors.DefaultSelector()
         self.ended: list[Child] = []  # swept clean, not settled yet
         self.claimed: list[Job] = []  # the queue says that they run; not started yet
+        self.is_well = True  # the queue could be written when it was last tried
         self.draining = self.told_to_reload = False
         self.lane = Lane(home, self.home_id, options, self.selector)
         self.crew = Crew(home, self.home_id, self.db, options, self.lane, self.selector)
@@ -113,6 +114,7 @@ class Daemon:
 
     def _have_trouble(self, error: sqlite3.OperationalError) -> None:
         """A full disk, a failing one: nothing is half done; try again."""
+        self.is_well = False
         say(f"the queue can't be used ({error}): again in {TROUBLE_WAIT_S:.0f} s")
         later = time.monotonic() + TROUBLE_WAIT_S
         self.due |= {"turn": later, "tick": later}
@@ -299,8 +301,7 @@ class Daemon:
         self.due |= {"turn": now + TICK_S, "tick": now + TICK_S}
         notify.systemd("WATCHDOG=1")  # from the loop itself: a loop that hangs must look dead
         try:
-            self._turn()
-            is_go = bool(self.claimed)
+            is_go = self._turn() or bool(self.claimed)
             while self.claimed:  # one that is claimed and can't be launched nor given back stays in the list
                 if not self.crew.launch(self.claimed[0]):
                     self.due["turn"] = 0.0
@@ -329,24 +330,34 @@ class Daemon:
             self._have_trouble(error)
         self.house.space.cap_logs(self.crew.clear_away())
 
-    def _turn(self) -> None:
-        """Settle and claim. Who is claimed is launched once the commit is on the disk."""
+    def _turn(self) -> bool:
+        """Settle and claim. Whether a standby began: it does not wait for the disk, which holds up one commit in a
+        hundred for long. Who starts cold is launched once the commit is on the disk."""
         self._take_what_waits()
         now = time.time()
         standing.fire(self.db, now=now)
         claimed: list[Job] = []
         free = {lane: self._free_slots(lane) for lane in LANES}
         if not self.ended and not any(free[lane] and self._has_work(lane, now) for lane in LANES):
-            return
-        with database.transaction(self.db):
-            for child in self.ended:
-                self._settle(child, now)
-            for lane in LANES:
-                for _ in range(free[lane] if self._has_work(lane, now) else 0):
-                    if job := self._claim(lane, now) or self._claim_evergreen(lane, now):
-                        claimed.append(job)
+            return False
+        begun: dict[int, Child] = {}
+        try:
+            with database.transaction(self.db):
+                for child in self.ended:
+                    self._settle(child, now)
+                for lane in LANES:
+                    for _ in range(free[lane] if self._has_work(lane, now) else 0):
+                        if job := self._claim(lane, now) or self._claim_evergreen(lane, now):
+                            claimed.append(job)
+                begun = self.crew.begin_warm(claimed) if self.is_well else {}
+        except sqlite3.Error:
+            for child in begun.values():
+                child.why, child.phase = "the queue could not be written", self.stop(child)
+            raise
+        self.is_well = True
         self.ended.clear()
-        self.claimed += claimed
+        self.claimed += [job for job in claimed if job.id not in begun]
+        return bool(begun)
 
     def _take_what_waits(self) -> None:
         """Follow-up jobs that could not be written come before the end of the job that submitted them."""

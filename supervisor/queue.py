@@ -345,6 +345,12 @@ def running(db: sqlite3.Connection) -> list[Job]:
     return [Job.whole(db, row) for row in db.execute("select * from job where state = 'running' order by id")]
 
 
+def wish(db: sqlite3.Connection, job_id: int) -> str | None:
+    """What its user wishes of this job while it runs: 'pause', 'cancel' or nothing."""
+    row = db.execute("select wish from job where id = ?", (job_id,)).fetchone()
+    return row["wish"] if row else None
+
+
 def wishes(db: sqlite3.Connection) -> dict[int, str]:
     """What users wish of running jobs: {job id: 'pause' | 'cancel'}."""
     rows = db.execute("select id, wish from job where state = 'running' and wish is not null")

@@ -5,7 +5,7 @@ import os
 import selectors
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from jobs.contract import BadArgs
 from supervisor import queue
@@ -79,6 +79,19 @@ class Crew:
             self._give_back(job, error)
             return False
         return True
+
+    def begin_warm(self, jobs: Sequence[Job]) -> dict[int, Child]:
+        """Those of the claimed jobs whose standby is there begin; the claim is not on the disk yet. Who did, by id."""
+        begun = {}
+        for job in jobs:
+            fitted = self.lane.fit(self.db, job)
+            if (child := standby.ready_for(self.children, fitted)) is not None:
+                try:
+                    self._go(child, fitted)
+                except (LaneHeld, OSError):
+                    continue  # `launch` finds the same, and gives the job back
+                begun[job.id] = child
+        return begun
 
     def _go(self, child: Child, job: Job) -> None:
         """From here on the child is this job's attempt. A program that was started cold is at work already."""

@@ -102,7 +102,7 @@ def settle(db: sqlite3.Connection, child: Child, log: Path, *, now: float) -> st
     assert status is not None
     if child.progress is not None:
         queue.note_progress(db, job_id, attempt, child.progress, now=now)
-    wish = queue.get(db, job_id).wish
+    wish = queue.wish(db, job_id)
     if status == EXIT_DONE:
         queue.succeed(db, job_id, attempt, now=now)
         return "succeeded"

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import itertools
 import math
 import os
@@ -109,6 +110,71 @@ def test_an_attempt_that_the_queue_does_not_know_any_more_stops_nobody(jobd):
     jobd.draining = True
     jobd._turn()
     assert [queue.get(jobd.db, one.job.id).state for one in (child, other)] == ["queued", "succeeded"]
+
+
+def standing_by(jobd: Daemon) -> Child:
+    """A child that stands by for a due job, without a process: what it is told is the test's to read."""
+    job_id = queue.add(jobd.db, NewJob("sleep", {}, "gpu"), now=time.time())
+    job = queue.get(jobd.db, job_id)
+    ticket = SimpleNamespace(home=str(jobd.home.path), id=job.id, attempt=1, args=job.args)
+    reports, other = os.pipe2(os.O_NONBLOCK)
+    process = SimpleNamespace(pid=2**22 + job.id, stdin=io.BytesIO())
+    child = Child(job, ticket, "mark", process, reports, False, None)
+    child.test_end = other
+    jobd.children.append(child)
+    return child
+
+
+def test_who_stands_by_begins_before_the_commit_and_its_row_says_so_behind_it(jobd, monkeypatch):
+    first, second = running_child(jobd), standing_by(jobd)
+    first.status = 0
+    jobd.end(first)
+    seen = []
+    real = second.go
+    monkeypatch.setattr(second, "go", lambda device: (seen.append(jobd.db.in_transaction), real(device)))
+    assert jobd._turn()
+    assert seen == [True]
+    assert b'"go"' in second.process.stdin.getvalue()
+    assert (second.phase, second.claimed, jobd.claimed) == (Phase.RUNNING, True, [])
+    assert [queue.get(jobd.db, one.job.id).state for one in (first, second)] == ["succeeded", "running"]
+
+
+def test_who_began_before_a_commit_that_fails_leaves_and_is_not_blamed(jobd, monkeypatch, capfd):
+    first, second = running_child(jobd), standing_by(jobd)
+    first.status = 0
+    jobd.end(first)
+    real = database.transaction
+
+    @contextlib.contextmanager
+    def failing(db):
+        with real(db):
+            yield
+            raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(database, "transaction", failing)
+        jobd._turn_if_due()
+    assert b'"go"' in second.process.stdin.getvalue()
+    assert (second.phase, second.why) == (Phase.STOPPING, "the queue could not be written")
+    assert [queue.get(jobd.db, one.job.id).state for one in (first, second)] == ["running", "queued"]
+    assert not jobd.is_well  # nobody begins so again before a commit succeeds
+    second.status = 75
+    jobd.end(second)
+    jobd.draining = True
+    jobd._turn()
+    job = queue.get(jobd.db, second.job.id)
+    assert (job.state, job.attempt, job.failures, job.idle_releases) == ("queued", 0, 0, 0)
+    assert queue.get(jobd.db, first.job.id).state == "succeeded"
+    assert jobd.is_well
+    assert "disk I/O error" in capfd.readouterr().err
+
+
+def test_while_the_queue_can_not_be_written_nobody_begins_before_the_commit(jobd, monkeypatch):
+    second = standing_by(jobd)
+    jobd.is_well = False
+    monkeypatch.setattr(jobd.crew, "begin_warm", lambda _: pytest.fail("it began"))
+    assert not jobd._turn()
+    assert [job.id for job in jobd.claimed] == [second.job.id]
 
 
 def test_a_machine_without_room_for_a_process_is_no_fault_of_the_job(jobd, monkeypatch):

@@ -208,7 +208,17 @@ class Life:
 
 def stands(pid: int) -> bool:
     """Whether a process is stopped."""
+    return _state(pid) == "T"
+
+
+def is_held(pid: int) -> bool:
+    """Whether a process is stopped by its tracer: a program that stands by."""
+    return _state(pid) == "t"
+
+
+def _state(pid: int) -> str:
+    """The kernel's letter for what a process does; empty when there is none."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
-    except FileNotFoundError:
-        return False
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import pytest
 from disk import STAND_AFTER, STAND_BEFORE, Order, with_disk
-from life import Life, stands
+from life import Life, is_held, stands
 from tower import Tower, until
 
 from supervisor import queue
@@ -68,6 +68,18 @@ def succeed(life: Life) -> Arrow:
     yield None
     life.let(job, code=0)
     yield lambda: life.is_in(job, "succeeded")
+
+
+def hand_over(life: Life) -> Arrow:
+    """To one that stands by: it begins while the commit that says so is on its way to the disk."""
+    first, second = life.at_work(), life.add()
+    life.tower.set(grace_s=5.0, standby=True)
+    life.tower.jobd.send_signal(signal.SIGHUP)
+    mark = f"{life.tower.home_id}:{second}:1"
+    until(lambda: any(is_held(process.pid) for process in tree.marked(mark)), "the second stands by")
+    yield None
+    life.let(first, code=0)
+    yield lambda: life.is_in(second, "running") and any(line.startswith(f"start {second} ") for line in life.said())
 
 
 def retry(life: Life) -> Arrow:
@@ -156,7 +168,8 @@ def lose(life: Life) -> Arrow:
 
 
 ARROWS = (
-    claim, progress, submit, succeed, retry, fail, release, pause, resume, cancel, preempt, drain, recover, lose,
+    claim, progress, submit, succeed, hand_over, retry, fail, release, pause, resume, cancel, preempt, drain, recover,
+    lose,
 )  # fmt: skip
 
 
