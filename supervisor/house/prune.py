@@ -16,6 +16,7 @@ from supervisor.db import transaction
 from supervisor.filters import Filter
 from supervisor.home import Home
 from supervisor.notify import say
+from supervisor.outside import notices
 from supervisor.settings import Settings
 
 STILL_WANTED = """
@@ -101,7 +102,7 @@ def shrink(db: sqlite3.Connection) -> str:
 
 
 class History:
-    """What jobd keeps of jobs that are over: those of the last keep_days, all when that is 0."""
+    """What jobd keeps of jobs that are over: those of the last keep_days, all when that is 0; and of old notices."""
 
     def __init__(self, home: Home, db: sqlite3.Connection, options: Settings) -> None:
         self.home, self.db, self.options = home, db, options
@@ -114,9 +115,12 @@ class History:
 
     def look(self) -> None:
         """Forget a few, now and then; go on soon where there are more."""
-        if self.options.keep_days and time.monotonic() >= self._look_at:
-            more = some(self.home, self.db, keep_days=self.options.keep_days, now=time.time())
-            self._look_at = time.monotonic() + (0.0 if more else EVERY_S)
+        if time.monotonic() < self._look_at:
+            return
+        keep_days, now = self.options.keep_days, time.time()
+        more = some(self.home, self.db, keep_days=keep_days, now=now)
+        notices.forget(self.db, keep_days or notices.KEEP_DAYS, now=now)
+        self._look_at = time.monotonic() + (0.0 if more else EVERY_S)
 
 
 def some(home: Home, db: sqlite3.Connection, *, keep_days: float, now: float) -> bool:

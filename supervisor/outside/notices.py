@@ -54,7 +54,6 @@ class Outbox:
             return
         self._look_at = time.monotonic() + LOOK_EVERY_S
         self._notice(time.time())
-        forget(self._db, self.options.keep_days or KEEP_DAYS, now=time.time())
         if not self.options.notify.ways:
             close_all(self._db, now=time.time())
             return

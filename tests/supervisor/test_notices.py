@@ -395,16 +395,6 @@ def test_a_delivery_that_cannot_be_written_down_is_written_down_later_and_not_ma
     assert len(messages()) == 1
 
 
-def test_what_was_done_with_long_ago_goes(db, home):
-    command, _ = told_by_command(home)
-    for days in (40, 1):
-        notices.add(db, "weekly", f"{days} days ago", now=time.time())
-        db.execute("update notice set done_at = ? where id = last_insert_rowid()", (time.time() - days * 86400,))
-    failed_job(db)
-    look_until(outbox(db, home, command=command), lambda: all(row["done_at"] for row in rows(db)), "told")
-    assert [row["text"] for row in rows(db)] == ["1 days ago", "exit code 3: oh no"]
-
-
 def test_every_occasion_is_one_that_something_writes(db, home):
     failed_job(db)
     queue.add(db, NewJob("sleep", {}, "gpu"), now=1.0)

@@ -13,6 +13,7 @@ from supervisor.filters import Filter
 from supervisor.home import Home
 from supervisor.house import prune
 from supervisor.job import NewJob
+from supervisor.outside import notices
 
 NOW = 1_000_000.0
 
@@ -187,6 +188,9 @@ def test_a_little_is_forgotten_at_a_time_when_the_home_keeps_days(db, home):
 def test_nothing_is_forgotten_in_the_first_hour_nor_after_the_calendar_was_set(db, home, monkeypatch):
     """A clock that woke up a year ahead makes everything old: there must be time to put it right."""
     done(db, home, at=NOW)
+    for text in ("old", "the newest"):
+        notices.add(db, "weekly", text, now=NOW)
+    notices.close_all(db, now=NOW)
     uptime = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: uptime[0])
     history = prune.History(home, db, settings.Settings(keep_days=30))
@@ -196,6 +200,8 @@ def test_nothing_is_forgotten_in_the_first_hour_nor_after_the_calendar_was_set(d
         uptime[0] += prune.EVERY_S - 1
         history.look()
         assert known(db) == {1}
+        assert len(notices.newest(db, 9)) == 2
     uptime[0] += 1
     history.look()
     assert known(db) == set()
+    assert [one["text"] for one in notices.newest(db, 9)] == ["the newest"]

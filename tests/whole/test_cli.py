@@ -370,21 +370,6 @@ def test_killed_while_it_adds_very_many_the_queue_has_all_of_them_or_none(tower,
     assert tower.db.execute("pragma integrity_check").fetchone()[0] == "ok"
 
 
-def test_jobd_forgets_what_is_older_than_the_home_keeps(tower):
-    tower.set(keep_days=1)
-    old, new = tower.sh("echo old"), tower.sh("echo new")
-    tower.start()
-    for job in (old, new):
-        tower.until(job, "succeeded")
-    tower.stop_jobd()
-    tower.db.execute("update job set finished_at = finished_at - 2 * 86400 where id = ?", (old,))
-    tower.start()
-    until(lambda: not tower.home.workdir(old).exists(), "the old job's folder is gone")
-    assert "there is no job 1" in tower.ctl("show", old, code=1)
-    assert tower.log(new).endswith("new\n")
-    assert tower.shown(new)["state"] == "succeeded"
-
-
 def test_list_says_when_the_next_ones_start_and_end(tower):
     tower.start()
     nap = ("--name", "nap")
