@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gpt.train import Step
 
 LANE = "gpu"
-WARM = ("torch", "torch._dynamo", "gpt.train")  # the optimizer imports the second: 1.5 s after `go`, else
+WARM = ("torch", "torch._dynamo", "gpt.fit")  # the optimizer imports the second: 1.5 s after `go`, else
 GPT_FIELDS = (
     *("n_layer", "n_head", "n_kv_head", "n_embd", "num_positions", "bias", "pos", "norm", "mlp", "tied", "qk_norm"),
     "dropout",
