@@ -112,17 +112,8 @@ class Trainer:
         use_threads(config.threads, ranks.size)
         resume = self._as_told(resume)
         self.device = torch.device(config.device)
-        torch.manual_seed(config.seed)
         # one that resumes needs no other model's weights, which may be gone by now
-        self.model, self.longest = first_model(config if resume is None else replace(config, init=None), pack)
-        self.model.dtype = stream_dtype(config.dtype, self.device)
-        self.model.use_attention(choose(config.attention, self.device, self.model.dtype))
-        self.model.recompute = config.recompute
-        self.model.to(self.device)
-        compiled.use_deterministic(config.deterministic)
-        self.compiled = compiled.choose(config.compile, config.device)
-        if self.compiled:
-            compiled.compile_blocks(self.model)
+        self._make_model(config if resume is None else replace(config, init=None))
         self._make_optimizer()
         self.step = self.contexts_seen = self.tokens_seen = 0
         self.writer = checkpoint.Writer(workdir / "checkpoint", tell, pin_every=config.pin_every)
@@ -136,6 +127,19 @@ class Trainer:
         own = workdir / "metrics.db" if ranks.is_first else Path(":memory:")  # of which little is kept
         self.metrics = metrics.open_metrics(own, last_step=self.step)
         torch.set_flush_denormal(True)  # a rare token's moments shrink into numbers that are slow on a CPU
+
+    def _make_model(self, config: TrainConfig) -> None:
+        """As a run begins, on the device, in the way that config wants it worked."""
+        torch.manual_seed(config.seed)
+        self.model, self.longest = first_model(config, self.pack)
+        self.model.dtype = stream_dtype(config.dtype, self.device)
+        self.model.use_attention(choose(config.attention, self.device, self.model.dtype))
+        self.model.recompute = config.recompute
+        self.model.to(self.device)
+        compiled.use_deterministic(config.deterministic)
+        self.compiled = compiled.choose(config.compile, config.device)
+        if self.compiled:
+            compiled.compile_blocks(self.model)
 
     def _make_optimizer(self) -> None:
         """For the weights as they are now; with it their average."""
