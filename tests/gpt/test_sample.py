@@ -78,6 +78,16 @@ def test_cached_logits_equal_uncached_ones_also_after_rows_are_dropped(changes):
 
 
 @pytest.mark.parametrize("changes", SHAPES)
+def test_prompts_read_a_few_at_a_time_are_read_as_all_at_once(changes, monkeypatch):
+    gpt, sampling = lively(**changes), Sampling(max_new_tokens=9)
+    whole = generate(gpt, PROMPTS, sampling, stop_token=None)
+    monkeypatch.setattr("gpt.sample.PREFILL_TOKENS", 6)
+    assert generate(gpt, PROMPTS, sampling, stop_token=None) == whole
+    monkeypatch.setattr("gpt.sample.PREFILL_TOKENS", 1)
+    assert generate(gpt, PROMPTS, sampling, stop_token=None) == whole
+
+
+@pytest.mark.parametrize("changes", SHAPES)
 def test_a_batch_gives_each_prompt_what_it_gets_alone_without_a_cache(changes):
     gpt = lively(**changes)
     free = [slow_greedy(gpt, prompt, 10, None)[0] for prompt in PROMPTS]
