@@ -162,12 +162,17 @@ class WorstPack(Pack):
         return Context(tokens, np.zeros_like(tokens), bounds, len(tokens))
 
 
-def real_probe(config: TrainConfig, context_len: int, stop: Callable[[], bool] = lambda: False) -> int:
-    """The MiB that steps take at most. What they took is free again afterwards. Raises OutOfMemoryError, Stopped."""
+def real_probe(
+    config: TrainConfig, context_len: int, stop: Callable[[], bool] = lambda: False, beside: Path | None = None
+) -> int:
+    """The MiB that steps take at most. What they took is free again afterwards. Raises OutOfMemoryError, Stopped.
+
+    beside: where the folder is that the steps write in; None: where the system has such.
+    """
     measured = _peak_on_card if torch.device(config.device).type == "cuda" else _peak_on_host
     let_go()
     try:
-        return -(-measured(partial(_steps, config, context_len, stop), config.device) // memory.MIB)
+        return -(-measured(partial(_steps, config, context_len, stop, beside), config.device) // memory.MIB)
     finally:
         let_go()
 
@@ -189,13 +194,13 @@ def _peak_on_host(work: Callable[[], None], _: str) -> int:
     return max(accumulate(changes), default=0)
 
 
-def _steps(config: TrainConfig, context_len: int, stop: Callable[[], bool]) -> None:
+def _steps(config: TrainConfig, context_len: int, stop: Callable[[], bool], beside: Path | None) -> None:
     """Steps of the real loop; of each no more micro-batches than show how they stand on each other's gradients."""
     short = replace(
         config, steps=PROBE_STEPS + 1, grad_accum=min(config.grad_accum, 2), init=None, eval_every=10**9,
         checkpoint_every=10**9, checkpoint_every_s=1e9, compile="off",  # it would compile anew for each size
     )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="probe-", dir=beside) as folder:
         trainer = Trainer(short, Path(folder), None, WorstPack(context_len, config.model.vocab_size), tell=_nobody)
         try:
             for _ in range(PROBE_STEPS):

@@ -83,7 +83,9 @@ def fitted(
     room = fit.room_on(torch.device(job.device), job.reserve_mib, job.vram_mib or None)
     notes = Fits(job.home, recipe(args, config.model, pack.context_len), card(job.device))
     before = None if checkpoint is None else checkpoint.state["config"]["micro_batch"]
-    probe = functools.partial(fit.real_probe, context_len=pack.context_len, stop=lambda: job.stop_requested)
+    probe = functools.partial(
+        fit.real_probe, context_len=pack.context_len, stop=lambda: job.stop_requested, beside=job.workdir
+    )
     try:
         chosen = fit.fit(config, pack.context_len, room, notes, probe, before=before, tell=job.note)
     except fit.NothingFits as error:

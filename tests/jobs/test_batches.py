@@ -119,6 +119,7 @@ def test_auto_tries_once_and_the_next_start_of_that_model_takes_it_from_memory(h
     assert said.startswith("micro_batch 4 x grad_accum 1: predicted ")
     assert said.endswith(" when that was tried")
     assert [(each.micro_batch, each.took_mib is not None) for each in of(home).read()] == [(4, True)]
+    assert not list((home / "runs/5").glob("probe-*")), "nothing of the probe is left"
     assert json.loads((home / "runs/5/run.json").read_text())["args"]["micro_batch"] == 4, "for the picture"
     monkeypatch.setattr(fit, "real_probe", lambda *_, **__: pytest.fail("tried again"))
     [said] = notes(train(home, 6, lr=1e-3, steps=4))
