@@ -17,9 +17,11 @@ and, where it helps,
 import dataclasses
 import functools
 import importlib
+import inspect
 import math
 import os
 import pkgutil
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -31,6 +33,7 @@ import jobs.kinds
 from jobs.contract import BadArgs, HomePath, InputPath, inside
 
 SCALARS = (str, int, float, bool, InputPath, HomePath)
+COMMENT = re.compile(r"^    (\w+): [^#\n]*# *(.+)$", re.MULTILINE)  # of a field: (its name, the words)
 UNIONS = (types.UnionType, typing.Union)  # int | None is the first, int | Literal["auto"] the second
 
 
@@ -101,6 +104,28 @@ def is_preemptible(kind: str, args: Any) -> bool:
     return True if says is None else bool(says(args))
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What `--set` may give a kind. takes, words: for a person; words are the comment behind it in the kind's file."""
+
+    name: str
+    takes: str
+    needed: bool
+    default: Any  # None, too, where it is needed
+    words: str
+
+
+def settings(kind: str) -> list[Setting]:
+    """A kind's settings, in its file's order."""
+    args = load(kind).Args
+    hints, words = typing.get_type_hints(args), dict(COMMENT.findall(inspect.getsource(args)))
+    return [
+        Setting(field.name, _say(hints[field.name]), needed := _required(field), None if needed else _default(field),
+                words.get(field.name, ""))
+        for field in dataclasses.fields(args)
+    ]  # fmt: skip
+
+
 def describe(kind: str) -> str:
     """'steps=2000, pack (needed)': a kind's settings with their defaults, for a sentence."""
     return (
@@ -135,7 +160,7 @@ def _as(hint: Any, value: Any, cwd: Path | None) -> Any:
             return None if value in (None, "none") else value
         [hint] = [part for part in typing.get_args(hint) if _is_type(part)]
     if typing.get_origin(hint) is tuple:
-        parts = value.split(",") if isinstance(value, str) else value
+        parts = value.split(",") if isinstance(value, str) and value else value
         return tuple(_as(typing.get_args(hint)[0], part, cwd) for part in parts)
     if typing.get_origin(hint) is dict:
         return {str(k): str(v) for k, v in dict(value).items()}
@@ -174,6 +199,8 @@ def _words(hint: Any) -> list[str]:
 
 def _say(hint: Any) -> str:
     plain = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    if typing.get_origin(hint) is dict:
+        return "names and their texts"
     if typing.get_origin(hint) is tuple:
         return f"a list of {_say(typing.get_args(hint)[0]).removeprefix('a ')}s, with commas between"
     if typing.get_origin(hint) in UNIONS:

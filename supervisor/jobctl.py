@@ -9,7 +9,7 @@ import re
 import sqlite3
 import sys
 
-from supervisor.commands import adding, changing, editing, fitting, house, idle, looking, now, shell, standing
+from supervisor.commands import adding, changing, editing, fitting, house, idle, kinds, looking, now, shell, standing
 from supervisor.commands.words import Act, everywhere
 from supervisor.errors import Refused
 
@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
         one.set_defaults(act=act)
         return one
 
-    for group in (adding, standing, looking, now, idle, changing, editing, fitting, house, shell):
+    for group in (adding, kinds, standing, looking, now, idle, changing, editing, fitting, house, shell):
         group.register(command)
     return top
 

@@ -181,25 +181,27 @@ def run(told: argparse.Namespace) -> int:
 
 def limits(parser: argparse.ArgumentParser) -> None:
     """The options that say what a job may take, and how long it may make no progress."""
-    parser.add_argument("--vram", type=positive, metavar="MIB", help="GPU memory it needs; not a tenth more is its")
+    parser.add_argument("--vram", type=positive, metavar="MIB", help="GPU memory it needs: a tenth more is too much")
     parser.add_argument("--stall", metavar="30m", help="so long without progress, and it is stopped and tried again")
 
 
 def register(command: Register) -> None:
     one = command("add", add, "queue a job; prints its id")
-    one.add_argument("kind", nargs="?", help="what sort of job: train, command, ...")
+    one.add_argument("kind", nargs="?", help="what sort of job: `jobctl kinds` names them")
     one.add_argument("--from", dest="lines", metavar="FILE", help="very many: a JSON object a line; - is stdin")
-    one.add_argument("--name")
-    one.add_argument("--tag", action="extend", nargs="+", default=[], metavar="TAG")
+    one.add_argument("--name", help="what `list` calls it (default: the kind)")
+    one.add_argument("--tag", action="extend", nargs="+", default=[], metavar="TAG", help="words to find it by")
     one.add_argument("--priority", type=whole, default=0, metavar="N", help="higher runs first (default 0)")
-    one.add_argument("--lane", choices=("gpu", "cpu"))
+    one.add_argument("--lane", choices=("gpu", "cpu"), help="where it waits and runs (default: its kind's)")
     one.add_argument("--after", type=id_list, default=[], metavar="ID,..", help="only when these have succeeded")
     when = one.add_mutually_exclusive_group()
     when.add_argument("--at", metavar="TIME", help="not before: 03:00, or 2026-12-31T03:00")
     when.add_argument("--in", dest="delay", metavar="10m", help="not before so long from now")
-    one.add_argument("--max-failures", type=positive, metavar="N")
+    one.add_argument("--max-failures", type=positive, metavar="N", help="given up after so many (default 3)")
     limits(one)
-    one.add_argument("--set", action="extend", nargs="+", default=[], metavar="key=value")
+    one.add_argument(
+        "--set", action="extend", nargs="+", default=[], metavar="key=value", help="see `jobctl kinds KIND`"
+    )
     one.add_argument("--args", metavar="FILE", help="args from a JSON file; --set goes over it")
     one.usage = "jobctl add KIND [options] [-- PROGRAM ARGUMENTS..], or jobctl add --from FILE"
 

@@ -175,7 +175,9 @@ def doctor(told: argparse.Namespace) -> int:
 def register(command: Register) -> None:
     one = command("list", list_jobs, "jobs of all states, newest work first")
     words.filters(one)
-    one.add_argument("--limit", type=positive, default=JOBS_SHOWN, metavar="N")
+    one.add_argument(
+        "--limit", type=positive, default=JOBS_SHOWN, metavar="N", help=f"at most so many (default {JOBS_SHOWN})"
+    )
 
     one = command("show", show, "everything about one job")
     one.add_argument("id", type=whole)

@@ -52,4 +52,6 @@ def register(command: Register) -> None:
     one = command("top", top, "the house on one screen, as it changes: q leaves")
     one = command("notices", notices, "what failed, was held or went wrong: newest first")
     one.add_argument("--since", metavar="1d", help="no longer ago")
-    one.add_argument("--limit", type=positive, default=NOTICES_SHOWN, metavar="N")
+    one.add_argument(
+        "--limit", type=positive, default=NOTICES_SHOWN, metavar="N", help=f"at most so many (default {NOTICES_SHOWN})"
+    )

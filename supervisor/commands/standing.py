@@ -158,7 +158,7 @@ def register(command: Register) -> None:
         _act(acts, "list", show_all, "those there are")
         one = _act(acts, "add", add, "a new one: a name, a kind, and its args as in `jobctl add`")
         one.add_argument("name")
-        one.add_argument("kind", help="what sort of job: train, command, ...")
+        one.add_argument("kind", help="what sort of job: `jobctl kinds` names them")
         one.usage = f"jobctl {what} add NAME KIND [options] [-- PROGRAM ARGUMENTS..]"
         _template(one, what)
         one = _act(acts, "edit", edit, "from its next job on")
@@ -186,7 +186,9 @@ def _template(one: argparse.ArgumentParser, what: str, *, new: bool = True) -> N
         one.add_argument("--cron", required=new, metavar="'0 3 * * *'", help="minute hour day month weekday")
         one.add_argument("--timezone", metavar="NAME", help="such as Europe/Berlin (default: this machine's)")
     one.add_argument("--priority", type=whole, metavar="N", help="who may interrupt its job: any of a higher one")
-    one.add_argument("--max-failures", type=positive, metavar="N")
+    one.add_argument("--max-failures", type=positive, metavar="N", help="a job is given up after so many (default 3)")
     limits(one)
-    one.add_argument("--set", action="extend", nargs="+", default=[], metavar="key=value")
+    one.add_argument(
+        "--set", action="extend", nargs="+", default=[], metavar="key=value", help="see `jobctl kinds KIND`"
+    )
     one.add_argument("--args", metavar="FILE", help="args from a JSON file; --set goes over it")

@@ -58,7 +58,7 @@ def filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", metavar="S,..", help="only these, with commas between")
     parser.add_argument("--kind", metavar="K,..", help="only these, with commas between")
     parser.add_argument("--name", metavar="GLOB", help="with * and ?, in quotes")
-    parser.add_argument("--tag", metavar="TAG")
+    parser.add_argument("--tag", metavar="TAG", help="only those that have it")
     parser.add_argument("--since", metavar="1d", help="added, started or ended no longer ago")
     parser.add_argument("--text", metavar="TEXT", help="in the name, args, memo, note or error")
 

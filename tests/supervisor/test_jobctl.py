@@ -4,12 +4,15 @@ import contextlib
 import io
 import json
 import os
+import re
 import time
 
 import pytest
 from tower import Tower
 
+import jobs.kind
 from supervisor import jobctl, queue
+from supervisor.commands import kinds
 from supervisor.job import NewJob
 
 FIELDS = {
@@ -355,3 +358,27 @@ def test_a_queue_that_another_one_keeps_locked_is_said_to_be_so(tower, monkeypat
     other.execute("begin immediate")
     assert "Somebody has been writing to it for long: try again" in tower.ctl("add", "sleep", code=1)
     other.rollback()
+
+
+def test_kinds_says_what_each_may_be_told_and_what_it_is_when_nothing_is_said(tower):
+    page = tower.ctl("kinds")
+    assert "train        gpu  Train the GPT on a pack." in page
+    assert "pack         cpu  " in page
+    page = tower.ctl("kinds", "train")
+    assert re.search(r"^  pack= +a path \(needed\)$", page, re.MULTILINE)
+    assert re.search(r"^  steps=2000 +a whole number; optimizer steps$", page, re.MULTILINE)
+    assert re.search(r"^  betas=0.9,0.95 +a list of numbers", page, re.MULTILINE)
+    told = json.loads(tower.ctl("kinds", "sleep", "--json"))
+    assert [(one["name"], one["default"], one["needed"]) for one in told["settings"]] == [
+        ("seconds", 1.0, False), ("tick_s", 0.1, False),
+    ]  # fmt: skip
+    assert "there is no kind 'nosuch'" in tower.ctl("kinds", "nosuch", code=1)
+
+
+def test_a_default_as_kinds_shows_it_can_be_given(tower):
+    for kind in jobs.kind.names():
+        settings = jobs.kind.settings(kind)
+        needed = {one.name: "x" for one in settings if one.needed}
+        needed |= {"run": "1"} if kind == "export" else {}  # of two settings it takes one
+        given = {one.name: kinds.typed(one.default) for one in settings if one.default != {}}
+        assert jobs.kind.parse(kind, given | needed, cwd=tower.path) == jobs.kind.parse(kind, needed, cwd=tower.path)
