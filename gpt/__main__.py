@@ -22,8 +22,6 @@ from gpt.config import BadConfig, TrainConfig
 from gpt.shards import DamagedPack
 from gpt.train import Step, train
 
-BAD_ARGS = 64
-
 
 def main(argv: list[str] | None = None) -> int:
     """The exit code: 0 done, 64 refused with a sentence, 71 out of GPU memory, 75 told to leave before the end."""
@@ -37,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
         return run(json.loads(told.order.read_text()), told.meeting or "env://")
     except (BadConfig, DamagedPack, checkpoint.Damaged, FileNotFoundError) as error:
         print(error, file=sys.stderr)
-        return BAD_ARGS
+        return ranks.BAD_ARGS
     except torch.OutOfMemoryError as error:
         print(error, file=sys.stderr)
         return ranks.OUT_OF_MEMORY

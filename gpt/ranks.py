@@ -29,7 +29,8 @@ from gpt.config import BadConfig, TrainConfig
 T = TypeVar("T")
 ORDER, MEETING = "ranks.json", "ranks.meeting"
 DYING_S = 1.0  # from a torn connection to the end of the process that held it
-DONE, FAILED, OUT_OF_MEMORY, UNFINISHED = 0, 1, 71, 75  # how a rank ends; as a job's child does
+SAME_END_S = 10.0  # for another rank to end for the same reason
+DONE, FAILED, BAD_ARGS, OUT_OF_MEMORY, UNFINISHED = 0, 1, 64, 71, 75  # how a rank ends; as a job's child does
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def own_device(device: str, local_rank: int) -> str:
 def several(config: TrainConfig, workdir: Path, size: int) -> Iterator[Ranks]:
     """Rank 0 of `size`, the others started as processes of ours. When this ends they are gone: they hold nothing.
 
-    One that dies ends this process too, at any moment (exit 71 when it ran out of memory, else 1): the others would
+    One that dies ends this process too, at any moment (exit 64 or 71 when that was its own, else 1): the others would
     wait for it. All begin again from the last checkpoint.
     """
     if size == 1:
@@ -169,10 +170,12 @@ def start(workdir: Path, rank: int, size: int) -> "subprocess.Popen[bytes]":
 def watch(rank: int, other: "subprocess.Popen[bytes]", leaving: threading.Event) -> None:
     """End this process when another ends as it should not: nothing else wakes one that waits for it."""
     code = other.wait()
+    if code == BAD_ARGS:  # a loss that is no number, say: every rank comes to it by itself, and we have more to say
+        leaving.wait(SAME_END_S)
     if code not in (DONE, UNFINISHED) and not leaving.is_set():
         why = f"signal {-code}" if code < 0 else f"exit {code}"
         print(f"rank {rank} died ({why}): the others end too, to begin again from the checkpoint", file=sys.stderr)
-        os._exit(OUT_OF_MEMORY if code == OUT_OF_MEMORY else FAILED)
+        os._exit(code if code in (BAD_ARGS, OUT_OF_MEMORY) else FAILED)
 
 
 def stay_on_this_machine() -> None:
