@@ -13,7 +13,8 @@ STUCK = "select count(*) from notice where done_at is null and tries > 0"
 def notices(home: Home) -> Finding:
     notify = settings_of(home).notify
     if not notify.ways:
-        return Finding("warn", "notices", "nobody is told", "A table [notify] in settings.toml says who is, and how")
+        todo = "A table [notify] in settings.toml says who is, and how; till then look at `jobctl notices`"
+        return Finding("warn", "notices", "nobody is told", todo)
     found = f"by {' and '.join(notify.ways)}, on {', '.join(notify.on)}"
     if notify.command and shutil.which(notify.command[0]) is None:
         return Finding("bad", "notices", f"there is no program {notify.command[0]!r}", "Mend [notify] command")
