@@ -1,11 +1,13 @@
 """Waiting for a home to change: woken by what happens, not by the clock."""
 
+import contextlib
 import os
 import threading
 import time
 
 import pytest
 
+from supervisor import db as database
 from supervisor import queue
 from supervisor.job import NewJob
 from supervisor.screen import news
@@ -37,7 +39,6 @@ def no_safety_net(monkeypatch):
 
 def test_a_commit_wakes_who_waits_for_the_queue_and_is_seen_once_it_is_on_the_disk(tmp_path, db):
     other = queue.add
-    from supervisor import db as database
 
     def act():
         mine = database.connect(tmp_path / "queue.db")
@@ -81,3 +82,24 @@ def test_a_watch_that_is_closed_leaves_no_descriptor_behind(tmp_path):
     for _ in range(3):
         News(tmp_path, tmp_path / "no" / "such").close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_who_watches_a_queue_is_woken_by_anothers_commit_and_by_a_key(tmp_path, db):
+    watching, seen, began = News(tmp_path), news.data_version(db), time.monotonic()
+
+    def act():
+        with contextlib.closing(database.connect(tmp_path / "queue.db")) as other:
+            queue.add(other, NewJob("sleep", {}, "gpu"), now=1.0)
+
+    actor = threading.Timer(0.05, act)
+    actor.start()
+    news.until_changed(db, watching, seen, FAR_S)
+    assert news.data_version(db) != seen
+    actor.join()
+    keys, keyboard = os.pipe()
+    os.write(keyboard, b"q")
+    news.until_changed(db, watching, news.data_version(db), FAR_S, keys)
+    assert time.monotonic() - began < FAR_S
+    for descriptor in (keys, keyboard):
+        os.close(descriptor)
+    watching.close()
