@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from supervisor import origin, queue
+from supervisor.commands import looking
 from supervisor.screen import view
 
 
@@ -62,7 +63,8 @@ def test_what_changed_since_is_said(tower, checkout):
     assert "changed" in tower.ctl("show", job)
 
 
-def test_list_marks_a_job_that_waits_and_whose_file_has_changed(tower, checkout):
+def test_list_marks_a_job_that_waits_and_whose_file_has_changed(tower, checkout, monkeypatch):
+    monkeypatch.setattr(looking, "CHANGED_S", 60.0)  # its moment: on a machine that is busy it is over too soon
     waits, over = (tower.add("command", argv=("./train.sh",)) for _ in range(2))
     tower.ctl("cancel", over)
     assert "changed" not in tower.ctl("list")
