@@ -318,12 +318,12 @@ class Daemon:
             self._do_chores()
 
     def _do_chores(self) -> None:
-        """What no `go` waits for."""
+        """What no `go` waits for. The standby comes first: the job that runs may be short, the disk slow."""
         self.chores = None
         try:
-            self._book()
             if not (self.draining or self.house.space.low):
                 self.crew.arrange_standby(evergreens=self._keeps_evergreens("gpu"))
+            self._book()
             self._write_down()
             self._look_after()
         except sqlite3.OperationalError as error:
