@@ -29,7 +29,8 @@ def list_jobs(told: argparse.Namespace) -> None:
 
     home = homes.find(told.home)
     db, now = home.connect(), time.time()
-    found = filters.newest(db, filters.read(told, now=now), told.limit)
+    wanted = filters.read(told, now=now)
+    found = filters.newest(db, wanted, told.limit)
     soon = expected(home, db, now)
     changed = changed_files(found)
     facts = [
@@ -39,7 +40,8 @@ def list_jobs(told: argparse.Namespace) -> None:
     if not show_json(told, facts):
         width = shutil.get_terminal_size((120, 40)).columns
         lines = view.table(db, found, home, now=now, width=width, expected=soon, changed=changed)
-        print("\n".join(lines) if found else "no such job")
+        nothing = "no jobs yet: `jobctl add` queues one" if wanted.is_empty else "no such job"
+        print("\n".join(lines) if found else nothing)
 
 
 def changed_files(found: "list[Job]") -> dict[int, list[str]]:
