@@ -58,7 +58,7 @@ bench-faults: $(VENV)/.test-installed
 gpu: install
 	@command -v nvcc >/dev/null || { echo "make gpu compiles for the card: install the CUDA toolkit, so that nvcc is on PATH"; exit 1; }
 	CMAKE_ARGS="$(LLAMA_CPU) -DGGML_CUDA=on" $(PIP) --force-reinstall --no-deps --no-cache-dir --no-binary llama-cpp-python llama-cpp-python
-	$(PIP) --editable '.[llm]'
+	$(PIP) --editable '.[llm,eight-bit]'
 	$(PIP) --no-build-isolation flash-attn
 
 clean:

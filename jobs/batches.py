@@ -55,7 +55,7 @@ def grouped(micro_batch: int | str, grad_accum: int | None, contexts: int | None
     if contexts not in (None, micro_batch * grad_accum):
         raise BadArgs(
             f"train: micro_batch={micro_batch} times grad_accum={grad_accum} is not contexts_per_step={contexts}: "
-            f"leave one of them out"
+            f"leave one of them out, or say that it is none"
         )
     return grad_accum, micro_batch * grad_accum
 

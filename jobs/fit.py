@@ -68,10 +68,10 @@ def fit(told: argparse.Namespace) -> dict[str, Any]:
 
 
 def measured(fits: batches.Fits, card: str | None) -> tuple[str | None, dict[int, int | None]]:
-    """(the card, its findings): the MiB that each micro_batch took there. Of any card where none is named."""
+    """(the card, its findings): the MiB that each micro_batch took there. Of the first card where none is named."""
     by_card = fits.by_card()
     if card is None:
-        card = next(iter(by_card), None)
+        card = next((name for name in by_card if name != "cpu"), None)
     return card, {each.get("micro_batch", 0): each.get("took_mib") for each in by_card.get(card or "", [])}
 
 

@@ -87,7 +87,7 @@ def test_two_of_the_three_say_the_third_and_none_says_what_fits(said, means):
             (7, None, 12),
             r"12 contexts a step .* micro_batch=7: take one of 1, 2, 3, 4, 6, 12, or another contexts_per_",
         ),
-        ((4, 3, 13), r"micro_batch=4 times grad_accum=3 is not contexts_per_step=13: leave one of them out"),
+        ((4, 3, 13), r"micro_batch=4 times grad_accum=3 is not contexts_per_step=13: leave one of them out, or"),
         (("auto", 3, None), r"micro_batch=auto what fits decides grad_accum: say contexts_per_step"),
         ((0, None, None), r"micro_batch=0: take 1 or more"),
         (("auto", None, 0), r"contexts_per_step=0: take 1 or more"),

@@ -42,6 +42,7 @@ def test_the_same_as_json_and_every_row_keeps_the_step():
 def test_what_was_measured_stands_beside_what_is_predicted(tmp_path):
     args = jobs.kind.parse("train", {"pack": "p", "num_positions": 8192})
     model = model_config(args, vocab_size=32_000, context_len=4096)
+    Fits(tmp_path, recipe(args, model, 4096), "cpu").keep(Found(6, 14_301, took_mib=1))
     Fits(tmp_path, recipe(args, model, 4096), "NVIDIA A").keep(Found(6, 14_301, took_mib=13_377))
     Fits(tmp_path, recipe(args, model, 4096), "NVIDIA A").keep(Found(8, 17_806, more_than_mib=14_752))
     said = fit("-C", str(tmp_path), str(RECIPES / "ww2-183m.toml"), "--vram", "16376")
