@@ -207,7 +207,7 @@ class TrainConfig:
         if self.optimizer == "adamw8bit" and find_spec("torchao") is None:
             raise BadConfig(
                 "optimizer='adamw8bit' is made with the package torchao, which is not here: install it with "
-                "pip install 'neverrest[eight-bit]', or take adamw"
+                "`pip install torchao`, or take adamw"
             )
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
             raise BadConfig(f"ema_decay={self.ema_decay}: take 0 to below 1, or none")

@@ -1,6 +1,7 @@
 """The largest micro_batch that fits: how it is chosen, that the probe takes what a run takes, and leaves nothing."""
 
 import dataclasses
+import inspect
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,20 @@ def test_a_run_has_what_is_free_beside_the_reserve_or_what_its_user_said():
     assert fit.room_of(15_776, 1024, None).mib == 14_752
     assert fit.room_of(15_776, 1024, 8_000).mib == 8_000 - memory.CONTEXT_MIB
     assert fit.room_of(4_000, 1024, 8_000).mib == 2_976, "there is no more"
+
+
+def test_a_card_holds_the_run_to_its_room(monkeypatch):
+    held: dict[str, float] = {}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (14_776 * memory.MIB, 16_376 * memory.MIB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 1_000 * memory.MIB)  # our own cache, to be reused
+    inspect.signature(torch.cuda.set_per_process_memory_fraction).bind(0.5, torch.device("cuda:0"))
+    monkeypatch.setattr(
+        torch.cuda, "set_per_process_memory_fraction", lambda share, device: held.update({str(device): share})
+    )
+    assert fit.room_on(torch.device("cuda:0"), 1024) == Room(15_776, 1024)
+    assert held == {"cuda:0": 14_752 / 16_376}
+    fit.room_on(torch.device("cuda:0"), 20_000)
+    assert held == {"cuda:0": 0.0}, "nothing is ours"
 
 
 @pytest.mark.gpu
