@@ -31,7 +31,7 @@ from pathlib import Path
 
 from supervisor import db as database
 from supervisor import queue, standing
-from supervisor.children import tree
+from supervisor.children import cgroup
 from supervisor.home import Home
 from supervisor.job import NewJob
 
@@ -209,7 +209,7 @@ def cpu_s(pid: int) -> float:
 def contenders() -> dict[str, Contender]:
     """Who takes part, on this machine."""
     found: dict[str, Contender] = {"jobd": through_jobd}
-    if tree.Cgroups().usable:
+    if cgroup.Cgroups().usable:
         found["jobd, no cgroups"] = functools.partial(through_jobd, cgroups=False)
     if shutil.which("tsp"):
         found["task-spooler"] = through_task_spooler

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from supervisor import meta, notify, queue, standing
-from supervisor.children import tree, verdict
+from supervisor.children import cgroup, tree, verdict
 from supervisor.db import transaction
 from supervisor.home import Home
 from supervisor.job import Job
@@ -27,7 +27,7 @@ def recover(
     home: Home,
     home_id: str,
     options: Settings,
-    cgroups: tree.Cgroups,
+    cgroups: cgroup.Cgroups,
     draining: Callable[[], bool],
 ) -> None:
     """Wait for what an earlier supervisor left, then give every job that ran back to the queue."""
@@ -64,7 +64,7 @@ def take_back(db: sqlite3.Connection, home: Home, job: Job, rebooted: bool, now:
 
 
 def wait_for_strays(
-    home: Home, home_id: str, options: Settings, cgroups: tree.Cgroups, draining: Callable[[], bool]
+    home: Home, home_id: str, options: Settings, cgroups: cgroup.Cgroups, draining: Callable[[], bool]
 ) -> bool:
     """Wait until no process of an earlier supervisor is left: grace_s to save, then SIGKILL. False if told to leave."""
     kill_at = time.monotonic() + options.grace_s
@@ -88,15 +88,15 @@ def wait_for_strays(
             return False
         time.sleep(LOOK_EVERY_S)
     for group in cgroups.left(f"neverrest-{home_id}-"):
-        tree.remove(group)
+        cgroup.remove(group)
     return True
 
 
-def strays(home: Home, home_id: str, cgroups: tree.Cgroups) -> list[tree.Process]:
+def strays(home: Home, home_id: str, cgroups: cgroup.Cgroups) -> list[tree.Process]:
     """Every process an earlier supervisor of this home started and that lives: by mark, lane lock, limit and cgroup."""
     found = tree.marked(f"{home_id}:") + tree.holders(home.lane_lock("gpu")) + tree.limited(home_id)
     for group in cgroups.left(f"neverrest-{home_id}-"):
-        found += tree.members(group)
+        found += cgroup.members(group)
     return list({process.pid: process for process in found}.values())
 
 

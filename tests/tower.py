@@ -16,7 +16,7 @@ import pytest
 
 from supervisor import db as database
 from supervisor import jobctl, meta, queue, recovery
-from supervisor.children import tree
+from supervisor.children import cgroup
 from supervisor.home import Home
 from supervisor.job import Job
 
@@ -90,13 +90,13 @@ class Tower:
         """Nothing of this tower outlives its test."""
         if self.jobd is not None and self.jobd.poll() is None:
             self.kill_jobd()
-        groups = tree.Cgroups()
+        groups = cgroup.Cgroups()
         while left := recovery.strays(self.home, self.home_id, groups):
             for process in left:
                 process.kill(signal.SIGKILL)
             time.sleep(LOOK_EVERY_S)
         for group in groups.left(f"neverrest-{self.home_id}-"):
-            tree.remove(group)
+            cgroup.remove(group)
         self.db.close()
 
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from supervisor.card.gpu import Gpu
-from supervisor.children import tree
+from supervisor.children import cgroup, tree
 from supervisor.children.child import Child
 
 MARGIN_MIB = 128  # a desktop's memory moves by so much without anybody doing anything
@@ -63,7 +63,7 @@ class Stay:
 
     def _in_group(self, pid: int) -> bool:
         group = self.child.group if self.child else None
-        return group is not None and any(process.pid == pid for process in tree.members(group))
+        return group is not None and any(process.pid == pid for process in cgroup.members(group))
 
     def missing_mib(self, card: Gpu) -> int:
         """How much of its memory is not back; 0 when all of it is. Who is left of ours counts with at least one."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.contract import Ticket
-from supervisor.children import held, stall, tree
+from supervisor.children import cgroup, held, stall, tree
 from supervisor.children.lock import lock_now
 from supervisor.children.spawn import Leader
 from supervisor.job import Job
@@ -145,7 +145,7 @@ class Child:
         While we live, our children that we did not start are orphans of some tree: this one's, unless their mark
         names another attempt.
         """
-        left = tree.members(self.group) if self.group is not None else []
+        left = cgroup.members(self.group) if self.group is not None else []
         for orphan in tree.adopted(known):
             mark = tree.mark_of(orphan.pid)
             if mark == self.mark or (mark is None and self.group is None):
@@ -162,7 +162,7 @@ class Child:
                 pass
         self.forget()
         if self.group is not None:
-            tree.remove(self.group)
+            cgroup.remove(self.group)
 
     def _mark_log(self) -> None:
         """A line in the job's log where an attempt begins."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from jobs.contract import BadArgs
 from supervisor import queue
 from supervisor.card.lane import Lane
-from supervisor.children import held, stall, standby, tree
+from supervisor.children import cgroup, held, stall, standby
 from supervisor.children.child import Child, Phase
 from supervisor.children.lock import LaneHeld
 from supervisor.children.start import start
@@ -35,7 +35,7 @@ class Crew:
     ) -> None:  # fmt: skip
         self.home, self.home_id, self.db, self.options = home, home_id, db, options
         self.lane, self.selector = lane, selector
-        self.cgroups = tree.Cgroups(options.cgroups)
+        self.cgroups = cgroup.Cgroups(options.cgroups)
         self.can_hold = held.can_hold()
         self.children: list[Child] = []
         self.swept: list[Child] = []  # their pipes and cgroups can wait until the next one has its `go`

@@ -1,11 +1,8 @@
 """A process of ours, from fork to exec: born in its cgroup, and with nothing of ours but what it is given.
 
-subprocess moves a child into its cgroup after the fork. For such a move the kernel waits until every processor has
-been seen at rest (an RCU grace period: milliseconds, tens of them when the machine is busy), and so long nobody on it
-may fork or exit: not the child, and not the job that is about to end. clone3 makes a child where it belongs.
+subprocess can't do the first; what it does beside is done here in its order.
 """
 
-import ctypes
 import errno
 import os
 import signal
@@ -14,13 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
-from supervisor.children import tree
+from supervisor.children.cgroup import fork_into
 
-CLONE3, CLONE_INTO_CGROUP = 435, 0x2_0000_0000
-CLONE_ARGS = 11  # numbers of 64 bits in the kernel's struct clone_args; those that we set, by their place in it:
-FLAGS, EXIT_SIGNAL, CGROUP = 0, 4, 10
 LAST_DESCRIPTOR = 2**31 - 1
-_libc = ctypes.PyDLL(None, use_errno=True)  # unlike CDLL it does not let go of Python's lock: the child has it as well
 
 
 @dataclass
@@ -72,33 +65,6 @@ def spawn(
         number, _, what = wrong.decode(errors="replace").partition(" ")
         raise OSError(int(number), os.strerror(int(number)), what)
     return leader
-
-
-def fork_into(group: Path | None) -> int:
-    """os.fork, with the child in this cgroup: born there, or, where the kernel knows no clone3, moved if it may."""
-    if group is None:
-        return os.fork()
-    try:
-        return _clone_into(group)
-    except OSError:  # a kernel before 5.7, a sandbox; if it is anything else, the fork says so
-        pid = os.fork()
-    if pid == 0:
-        tree.join(group)
-    return pid
-
-
-def _clone_into(group: Path) -> int:
-    """The system call itself. What os.fork does beside it in the child is for one that lives on, not for an exec."""
-    place = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    args = (ctypes.c_uint64 * CLONE_ARGS)()
-    args[FLAGS], args[EXIT_SIGNAL], args[CGROUP] = CLONE_INTO_CGROUP, signal.SIGCHLD, place
-    try:
-        pid: int = _libc.syscall(ctypes.c_long(CLONE3), args, ctypes.c_size_t(ctypes.sizeof(args)))
-        if pid == -1:
-            raise OSError(ctypes.get_errno(), "clone3")
-    finally:
-        os.close(place)
-    return pid
 
 
 def _become(

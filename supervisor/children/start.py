@@ -10,7 +10,7 @@ from pathlib import Path
 import jobs.kind
 from jobs.contract import EXIT_UNFINISHED, MARK, REPORT_FD, Ticket
 from supervisor import notify
-from supervisor.children import held, tree
+from supervisor.children import cgroup, held, tree
 from supervisor.children.child import Child, Phase, attempt_mark
 from supervisor.children.lock import open_lock, take_lock
 from supervisor.children.spawn import Leader, spawn
@@ -18,7 +18,7 @@ from supervisor.home import Home
 from supervisor.job import Job
 
 
-def start(job: Job, home: Home, home_id: str, cgroups: tree.Cgroups, *, ahead: bool = False) -> Child:
+def start(job: Job, home: Home, home_id: str, cgroups: cgroup.Cgroups, *, ahead: bool = False) -> Child:
     """A child for a job. A kind's child stands by; a program is at work at once, and its lane must be free.
 
     ahead: it is not its turn yet: a program is loaded and held. job.attempt is the attempt it will be.
@@ -48,7 +48,7 @@ def start(job: Job, home: Home, home_id: str, cgroups: tree.Cgroups, *, ahead: b
         for descriptor in (reports, *kept.values()):
             os.close(descriptor)
         if group is not None:
-            tree.remove(group)
+            cgroup.remove(group)
         raise
     finally:
         os.close(report_end)

@@ -1,7 +1,7 @@
 """What is left of a child: every process it started, however it tried to get away.
 
 Five handles, because each alone misses some escape (measured, docs/decisions/0003 and 0012):
-    cgroup      misses none; but only where the kernel lets us make one
+    cgroup      misses none; but only where the kernel lets us make one (cgroup.py)
     subreaper   orphans of our children become ours; but it dies with us
     mark        NEVERREST_JOB in the environment; but a child may clear it
     lane lock   the flock its tree inherits; but close_fds drops it
@@ -191,108 +191,3 @@ def _environ(pid: int) -> list[bytes]:
 
 def _same(found: Process | None, wanted: Process) -> bool:
     return found is not None and (found.pid, found.started) == (wanted.pid, wanted.started)
-
-
-class Cgroups:
-    """One cgroup v2 per attempt under our own, where we may make one; `usable` says whether."""
-
-    def __init__(self, wanted: bool = True) -> None:
-        self.base = _own_cgroup() if wanted else None
-        if self.base is not None and not self._probe():
-            self.base = None
-
-    @property
-    def usable(self) -> bool:
-        return self.base is not None
-
-    def make(self, name: str) -> Path | None:
-        """A new, empty cgroup; None where we can't."""
-        if self.base is None:
-            return None
-        group = self.base / name
-        try:
-            group.mkdir(exist_ok=True)
-        except OSError:
-            return None
-        return group
-
-    def left(self, prefix: str) -> list[Path]:
-        """The cgroups an earlier supervisor left."""
-        return sorted(self.base.glob(f"{prefix}*")) if self.base is not None else []
-
-    def _probe(self) -> bool:
-        """Whether a process of ours may move into a cgroup of ours."""
-        for earlier in self.left("neverrest-probe-"):
-            if not Path(f"/proc/{earlier.name.rpartition('-')[2]}").exists():
-                remove(earlier)  # its supervisor was killed right here
-        group = self.make(f"neverrest-probe-{os.getpid()}")
-        if group is None:
-            return False
-        pid = os.fork()
-        if pid == 0:
-            os._exit(0 if join(group) else 1)
-        _, status = os.waitpid(pid, 0)
-        remove(group)
-        return status == 0
-
-
-def join(group: Path) -> bool:
-    """Move the calling process into a cgroup. In a child, before exec."""
-    try:
-        descriptor = os.open(group / "cgroup.procs", os.O_WRONLY)
-        os.write(descriptor, b"0")
-        os.close(descriptor)
-    except OSError:
-        return False
-    return True
-
-
-def members(group: Path) -> list[Process]:
-    """The living processes in a cgroup and those below it."""
-    if _is_empty(group):
-        return []
-    found = []
-    for folder in _with_those_below(group):
-        try:
-            pids = (folder / "cgroup.procs").read_text().split()
-        except OSError:
-            continue  # it has just been removed
-        found += [process for pid in pids if (process := read(int(pid)))]
-    return found
-
-
-def _is_empty(group: Path) -> bool:
-    """Whether the kernel says that nothing lives in it or below it: one read where a walk would take many."""
-    try:
-        descriptor = os.open(f"{group}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)  # no Path: a `go` waits for this
-        try:
-            return b"populated 0" in os.read(descriptor, 256)
-        finally:
-            os.close(descriptor)
-    except OSError:
-        return False
-
-
-def remove(group: Path) -> None:
-    """Remove a cgroup that is empty, and those below it."""
-    for folder in reversed(_with_those_below(group)):
-        try:
-            folder.rmdir()
-        except OSError:
-            return  # a zombie nobody has reaped yet: the next supervisor's `left` finds it
-
-
-def _with_those_below(group: Path) -> list[Path]:
-    """A cgroup and all below it, parents first. Not by rglob: that asks the kernel about each of forty files."""
-    return [Path(folder) for folder, _, _ in os.walk(group)]
-
-
-def _own_cgroup() -> Path | None:
-    try:
-        with open("/proc/self/cgroup") as file:
-            [path] = [line[3:].strip() for line in file if line.startswith("0::")]
-        with open("/proc/self/mountinfo") as file:
-            [mount] = [line.split()[4] for line in file if " - cgroup2 " in line][:1]
-    except (OSError, ValueError):
-        return None
-    return Path(mount) / path.lstrip("/")

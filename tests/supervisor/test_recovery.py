@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from supervisor import meta, queue, recovery
-from supervisor.children import tree
+from supervisor.children import cgroup, tree
 from supervisor.home import Home
 from supervisor.job import Job, NewJob
 from supervisor.settings import Settings
@@ -38,7 +38,7 @@ def job_that_ran(db, home: Home, outcome: object = None) -> Job:
 
 
 def recover(db, home: Home) -> None:
-    recovery.recover(db, home, "home", Settings(), tree.Cgroups(wanted=False), lambda: False)
+    recovery.recover(db, home, "home", Settings(), cgroup.Cgroups(wanted=False), lambda: False)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_what_its_user_wished_happens(db, home, wish, state, rebooted):
 def test_told_to_leave_while_it_waits_it_leaves_the_jobs_to_the_next(db, home, monkeypatch):
     job = job_that_ran(db, home, {"attempt": 2, "exit": 0})
     monkeypatch.setattr(recovery, "strays", lambda *_: [tree.Process(2**22 + 1, 0, 1)])
-    recovery.recover(db, home, "home", Settings(), tree.Cgroups(wanted=False), lambda: True)
+    recovery.recover(db, home, "home", Settings(), cgroup.Cgroups(wanted=False), lambda: True)
     assert queue.get(db, job.id).state == "running"
 
 
@@ -108,7 +108,7 @@ def test_one_that_cannot_be_killed_is_named_and_nothing_runs_beside_it(db, home,
     looks = iter([[tree.Process(2**22 + 1, 0, 1)]] * 4 + [[]])
     monkeypatch.setattr(recovery, "strays", lambda *_: next(looks))
     options = Settings(grace_s=0.0, reclaim_s=0.0)
-    assert recovery.wait_for_strays(home, "home", options, tree.Cgroups(wanted=False), lambda: False)
+    assert recovery.wait_for_strays(home, "home", options, cgroup.Cgroups(wanted=False), lambda: False)
     said = capfd.readouterr().err
     assert f"ALARM: processes {2**22 + 1} of an earlier supervisor can't be killed" in said
     assert Path("/proc/sys/kernel/random/boot_id").read_text().strip() == recovery._boot_id()
@@ -116,7 +116,7 @@ def test_one_that_cannot_be_killed_is_named_and_nothing_runs_beside_it(db, home,
 
 LIMITED = """
 import os, subprocess, sys
-from supervisor.children import tree
+from supervisor.children import cgroup, tree
 assert tree.carry_limit("home")
 quiet = {"stdout": subprocess.DEVNULL, "start_new_session": True}
 stray = subprocess.Popen(["sleep", "600"], env={}, **quiet)
@@ -129,8 +129,8 @@ def test_a_process_without_any_mark_is_known_by_its_limit_and_a_helper_of_jobd_i
     said = subprocess.run([sys.executable, "-P", "-c", LIMITED], stdout=subprocess.PIPE, text=True, check=True).stdout
     stray, helper = map(int, said.split())
     try:
-        assert [process.pid for process in recovery.strays(home, "home", tree.Cgroups(wanted=False))] == [stray]
-        assert recovery.strays(home, "another home", tree.Cgroups(wanted=False)) == []
+        assert [process.pid for process in recovery.strays(home, "home", cgroup.Cgroups(wanted=False))] == [stray]
+        assert recovery.strays(home, "another home", cgroup.Cgroups(wanted=False)) == []
     finally:
         for pid in (stray, helper):
             os.kill(pid, signal.SIGKILL)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.children import spawn, tree
+from supervisor.children import cgroup, spawn
 
 
 def begin(*argv: str, cwd: str | Path = "/", env: dict[str, str] | None = None, **how) -> spawn.Leader:
@@ -29,24 +29,24 @@ def said(tmp_path):
 
 @pytest.fixture
 def group():
-    cgroups = tree.Cgroups()
+    cgroups = cgroup.Cgroups()
     if not cgroups.usable:
         pytest.skip("no cgroup v2 that we may write to")
     made = cgroups.make(f"neverrest-spawn-{os.getpid()}")
     yield made
-    tree.remove(made)
+    cgroup.remove(made)
 
 
 def test_a_child_is_born_in_its_cgroup_not_moved_there(group, said, monkeypatch):
     """A move would hold up every fork and exit on this machine."""
     try:
-        pid = spawn._clone_into(group)
+        pid = cgroup._clone_into(group)
     except OSError as error:
         pytest.skip(f"a kernel, or a sandbox, without CLONE_INTO_CGROUP: {error}")
     if pid == 0:
         os._exit(0)
     os.waitpid(pid, 0)
-    monkeypatch.setattr(tree, "join", lambda _: os._exit(1))
+    monkeypatch.setattr(cgroup, "join", lambda _: os._exit(1))
     assert ended(begin("cat", "/proc/self/cgroup", output=said[0], group=group)) == 0
     assert said[1]().splitlines()[-1].endswith(f"/{group.name}")
 
@@ -55,7 +55,7 @@ def test_where_the_kernel_does_not_know_how_it_is_moved_there(group, said, monke
     def unknown(_):
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(spawn, "_clone_into", unknown)
+    monkeypatch.setattr(cgroup, "_clone_into", unknown)
     assert ended(begin("cat", "/proc/self/cgroup", output=said[0], group=group)) == 0
     assert said[1]().splitlines()[-1].endswith(f"/{group.name}")
 

@@ -11,7 +11,7 @@ import pytest
 from tower import until
 
 from jobs.contract import MARK
-from supervisor.children import tree
+from supervisor.children import cgroup, tree
 from supervisor.children.lock import take_lock
 
 
@@ -114,7 +114,7 @@ def test_a_subreaper_adopts_orphans_and_tells_them_from_its_own(tmp_path):
     """In a process of its own: pytest must not become one."""
     script = f"""
 import os, subprocess, sys, time
-from supervisor.children import tree
+from supervisor.children import cgroup, tree
 tree.become_subreaper()
 own = subprocess.Popen(["sleep", "600"])
 assert tree.adopted(set()) != [] and tree.adopted({{own.pid}}) == []
@@ -130,8 +130,8 @@ print(tree.adopted(set()))
     assert done.stdout.split("\n")[:2] == ["True", "[]"], done.stderr
 
 
-def cgroups() -> tree.Cgroups:
-    found = tree.Cgroups()
+def cgroups() -> cgroup.Cgroups:
+    found = cgroup.Cgroups()
     if not found.usable:
         pytest.skip("no cgroup v2 can be made here: run as root, or under systemd with Delegate=yes")
     return found
@@ -142,26 +142,26 @@ def test_a_cgroup_finds_its_members_and_those_below(sleeper):
     group = made.make(f"neverrest-test-{os.getpid()}")
     below = group / "below"
     below.mkdir()
-    first = sleeper(preexec_fn=lambda: tree.join(group) or os._exit(1))
-    second = sleeper(preexec_fn=lambda: tree.join(below) or os._exit(1), start_new_session=True, env={})
+    first = sleeper(preexec_fn=lambda: cgroup.join(group) or os._exit(1))
+    second = sleeper(preexec_fn=lambda: cgroup.join(below) or os._exit(1), start_new_session=True, env={})
     try:
-        assert pids(tree.members(group)) == {first.pid, second.pid}
+        assert pids(cgroup.members(group)) == {first.pid, second.pid}
         assert made.left(f"neverrest-test-{os.getpid()}") == [group]
-        tree.remove(group)
+        cgroup.remove(group)
         assert group.exists()  # not while somebody lives in it
         (group / "cgroup.kill").write_text("1")
-        until(lambda: not tree.members(group))
+        until(lambda: not cgroup.members(group))
     finally:
         for process in (first, second):
             process.kill()
             process.wait()
-        tree.remove(group)
+        cgroup.remove(group)
     assert not group.exists()
-    assert tree.members(group) == []
+    assert cgroup.members(group) == []
 
 
 def test_without_cgroups_none_is_made():
-    off = tree.Cgroups(wanted=False)
+    off = cgroup.Cgroups(wanted=False)
     assert (off.usable, off.make("x"), off.left("x")) == (False, None, [])
 
 
@@ -169,8 +169,8 @@ def test_nothing_is_left_of_the_probe_nor_of_one_whose_supervisor_was_killed_in_
     killed = cgroups().make(f"neverrest-probe-{2**22 + 1}")  # above any pid
     running = cgroups().make("neverrest-probe-1")
     left = cgroups().left("neverrest-probe-")
-    tree.remove(running)
+    cgroup.remove(running)
     assert killed not in left
     assert running in left  # another home's jobd may be in its probe now
     assert cgroups().make(f"neverrest-probe-{os.getpid()}") not in left
-    tree.remove(cgroups().base / f"neverrest-probe-{os.getpid()}")
+    cgroup.remove(cgroups().base / f"neverrest-probe-{os.getpid()}")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tower import until
 
-from supervisor.children import tree
+from supervisor.children import cgroup, tree
 
 BOOT_S, DOWN_S = 90.0, 90.0
 NAMESPACES = ("--pid", "--mount", "--cgroup", "--uts", "--ipc", "--net")
@@ -78,7 +78,7 @@ def why_not() -> str | None:
         return "systemd is not installed (Debian: apt-get install systemd)"
     if missing := [tool for tool in ("unshare", "nsenter", "pivot_root", "setpriv") if shutil.which(tool) is None]:
         return f"there is no {missing[0]} (Debian: apt-get install util-linux)"
-    if not tree.Cgroups().usable:
+    if not cgroup.Cgroups().usable:
         return "this machine lets nobody make a cgroup v2"
     if subprocess.run(["unshare", "--fork", *NAMESPACES, "true"], check=False, stderr=subprocess.DEVNULL).returncode:
         return "this machine lets nobody make namespaces"
@@ -91,7 +91,7 @@ class Machine:
     def __init__(self, folder: Path, binds: Iterable[Path]) -> None:
         self.root, self.console, self.binds = folder / "root", folder / "console", list(binds)
         self.outside: subprocess.Popen[bytes] | None = None
-        self.group = tree.Cgroups().make(f"neverrest-machine-{os.getpid()}")
+        self.group = cgroup.Cgroups().make(f"neverrest-machine-{os.getpid()}")
         make_root(self.root)
 
     def boot(self) -> None:
@@ -134,8 +134,8 @@ class Machine:
         if self.outside is not None:
             (self.group / "cgroup.kill").write_text("1")
             self.outside.wait(DOWN_S)
-        until(lambda: not tree.members(self.group), "the machine is gone")
-        tree.remove(self.group)
+        until(lambda: not cgroup.members(self.group), "the machine is gone")
+        cgroup.remove(self.group)
 
     def _bind(self, place: Path) -> str:
         there = shlex.quote(f"{self.root}{place}")
@@ -158,7 +158,7 @@ class Machine:
 
     def _wait_down(self) -> None:
         self.outside.wait(DOWN_S)
-        until(lambda: not tree.members(self.group), "everybody in the machine is gone")
+        until(lambda: not cgroup.members(self.group), "everybody in the machine is gone")
         for folder in sorted(self.group.rglob("*/"), reverse=True):  # the next boot finds none of its units' cgroups
             folder.rmdir()
 
@@ -181,5 +181,5 @@ def make_root(root: Path) -> None:
 
 
 def _before_exec(group: Path) -> None:
-    tree.join(group)
+    cgroup.join(group)
     tree.die_with_parent(signal.SIGKILL)

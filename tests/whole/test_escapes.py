@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tower import Tower, until
 
-from supervisor.children import tree
+from supervisor.children import cgroup, tree
 
 LEADER = '''
 """leader.py PIDS END WAY..: start a straggler in each way, then end."""
@@ -130,7 +130,7 @@ def alive(tower: Tower, pids: Path) -> list[str]:
 
 
 def with_cgroups(tower: Tower, wanted: bool) -> None:
-    if wanted and not tree.Cgroups().usable:
+    if wanted and not cgroup.Cgroups().usable:
         pytest.skip("no cgroup v2 can be made here: run as root, or under systemd with Delegate=yes")
     tower.set(cgroups=wanted, grace_s=0.3)
 
@@ -164,14 +164,14 @@ def test_each_handle_sees_the_escapes_that_it_is_said_to_see(tower):
     pids = start_stragglers(tower, "stays", *WAYS)
     tower.start()
     until((pids / "all.tmp").exists)
-    group = next(iter(tree.Cgroups().left(f"neverrest-{tower.home_id}-1-")))
+    group = next(iter(cgroup.Cgroups().left(f"neverrest-{tower.home_id}-1-")))
     os.kill(tower.jobd.pid, signal.SIGSTOP)
     (leader,) = [p for p in tree.marked(f"{tower.home_id}:") if p.parent == tower.jobd.pid]
     leader.kill(signal.SIGKILL)
     until(lambda: tree.read(leader.pid) is None)
     seen = {
         "mark": tree.marked(f"{tower.home_id}:"), "lane lock": tree.holders(tower.home.lane_lock("gpu")),
-        "limit": tree.limited(tower.home_id), "cgroup": tree.members(group),
+        "limit": tree.limited(tower.home_id), "cgroup": cgroup.members(group),
         "subreaper": [process for process in tree.everyone() if process.parent == tower.jobd.pid],
     }  # fmt: skip
     by_pid = {handle: {process.pid for process in seen[handle]} for handle in HANDLES}
@@ -206,7 +206,7 @@ def test_no_cgroup_is_left_behind(tower):
     assert alive(tower, pids) == []
     tower.ctl("cancel", 1)
     tower.stop_jobd()
-    assert tree.Cgroups().left(f"neverrest-{tower.home_id}-") == []
+    assert cgroup.Cgroups().left(f"neverrest-{tower.home_id}-") == []
 
 
 def test_a_job_of_another_home_is_let_alone(tower, tmp_path):

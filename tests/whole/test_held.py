@@ -14,8 +14,8 @@ from tower import Tower, until
 
 from supervisor import db as database
 from supervisor import queue
+from supervisor.children import cgroup, start, tree
 from supervisor.children import held as held_program
-from supervisor.children import start, tree
 from supervisor.home import Home
 from supervisor.job import Job, NewJob
 
@@ -101,7 +101,7 @@ def test_it_makes_room_for_another_one_and_leaves_nothing(warm):
     second = warm.sh(f"touch {warm.path}/proof")
     warm.start("--until-empty")
     process = held(warm, second)
-    groups = tree.Cgroups()
+    groups = cgroup.Cgroups()
     urgent = warm.sh(f"test ! -e {warm.path}/proof", "--priority", 5)
     held(warm, urgent)
     until(lambda: tree.read(process.pid) is None, "the other one was dropped")
@@ -184,7 +184,7 @@ def test_a_signal_between_fork_and_exec_does_not_hang_the_supervisor(tmp_path, m
     home = Home(tmp_path)
     job = a_job({"argv": ["/bin/true"], "cwd": "/", "env": {}})
     with pytest.raises(ProcessLookupError):
-        start.start(job, home, "home", tree.Cgroups(False), ahead=True)
+        start.start(job, home, "home", cgroup.Cgroups(False), ahead=True)
     assert tree.adopted(set()) == []
 
 

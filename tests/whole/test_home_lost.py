@@ -10,7 +10,7 @@ import pytest
 from tower import Tower, until
 
 from supervisor import meta
-from supervisor.children import tree
+from supervisor.children import cgroup, tree
 
 STUBBORN = "trap 'echo asked to leave' TERM; echo at work; while :; do sleep 0.05; done"
 HYDRA = """
@@ -134,7 +134,7 @@ def test_a_jobd_that_was_stopped_for_long_blames_nobody_for_the_silence(tower):
 
 
 def test_a_tree_whose_every_process_is_gone_before_it_can_be_named_ends_with_its_cgroup(tower):
-    if not tree.Cgroups().usable:
+    if not cgroup.Cgroups().usable:
         pytest.skip("no cgroup v2 can be made here: run as root, or under systemd with Delegate=yes")
     tower.set(grace_s=0.2, reclaim_s=60.0)
     tower.start()

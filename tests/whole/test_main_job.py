@@ -21,7 +21,7 @@ from tower import CHECKOUT, until
 
 from datagen import files
 from supervisor import meta, recovery
-from supervisor.children import tree
+from supervisor.children import cgroup, tree
 from supervisor.home import Home
 from supervisor.job import Job
 
@@ -159,9 +159,9 @@ class Project:
                 for pid in left:
                     os.kill(pid, signal.SIGKILL)
                 time.sleep(0.02)
-            groups = tree.Cgroups()
+            groups = cgroup.Cgroups()
             for group in groups.left(f"neverrest-{self.home_id}-"):
-                tree.remove(group)
+                cgroup.remove(group)
 
 
 def _pids_with_home(home: Path) -> list[int]:
@@ -434,4 +434,4 @@ def test_a_killed_jobctl_takes_its_jobd_with_it(project):
     project.running.kill()
     project.running.communicate()
     until(lambda: project.processes() == [], "jobd and its children have saved and left")
-    assert recovery.strays(project.home, project.home_id, tree.Cgroups()) == []
+    assert recovery.strays(project.home, project.home_id, cgroup.Cgroups()) == []
