@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     if told.meeting is not None:
         threading.Thread(target=end_with_stdin, daemon=True).start()
     try:
-        return run(json.loads(told.order.read_text()), told.meeting or "env://")
+        return run(json.loads(told.order.read_text()), told.meeting)
     except (BadConfig, DamagedPack, checkpoint.Damaged, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return ranks.BAD_ARGS
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         ranks.leave()
 
 
-def run(order: dict[str, Any], meeting: str) -> int:
+def run(order: dict[str, Any], meeting: str | None) -> int:
     config = TrainConfig.from_json(order["config"])
     environment = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"} | os.environ
     rank, size, local_rank = (int(environment[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
@@ -51,12 +51,18 @@ def run(order: dict[str, Any], meeting: str) -> int:
         ranks.stay_on_this_machine()
     config = replace(config, device=ranks.own_device(config.device, local_rank))
     asked = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: asked.set())
-    mine, step = ranks.join(rank, size, config.device, meeting), None
+    if meeting is None:
+        signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    else:  # whoever started us says when: a rank that stops by itself would end a job that nobody stopped
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    mine, step = ranks.join(rank, size, config.device, meeting or "env://"), None
     for step in train(config, Path(order["workdir"]), stop=asked.is_set, tell=tell, ranks=mine):
         if mine.is_first:
             tell(line(step, config))
-    return ranks.DONE if step is None or step.number == config.steps else ranks.UNFINISHED
+    if meeting is not None or (step is not None and step.number == config.steps):
+        return ranks.DONE
+    return ranks.UNFINISHED if mine.agree(asked.is_set()) else ranks.DONE  # else it was done when we came
 
 
 def tell(text: str) -> None:

@@ -54,6 +54,14 @@ def test_without_torchrun_an_order_is_trained_by_one_process_to_the_same_bits(pa
     )  # fmt: skip
 
 
+def test_told_to_leave_before_its_first_step_it_is_unfinished_and_what_is_done_is_done(pack, tmp_path, monkeypatch):
+    order = ordered(tmp_path, config(pack, steps=3).to_json())
+    with monkeypatch.context() as patch:
+        patch.setattr("threading.Event.is_set", lambda _: True)
+        assert main([order]) == 75
+    assert [main([order]), main([order])] == [0, 0]
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
