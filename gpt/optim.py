@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gpt import compiled
+
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """(matrices, which decay; gains and biases, which do not). Every parameter is in exactly one."""
@@ -32,7 +34,7 @@ class Optimizer:
 
     Muon's steps are scaled to the size of AdamW's ("match_rms_adamw", arXiv:2502.16982), so the same rate and the same
     decay serve both. AdamW is fused: one kernel, on the CPU too. Rate and decay are set for each step by set_rates.
-    adamw8bit is torchao's; its step is compiled on a card. Elsewhere it is not, for a compiler may not be there.
+    adamw8bit is torchao's; its step is compiled on a card where a compiler is there, else it is slow.
     """
 
     def __init__(self, model: nn.Module, kind: str, *, betas: tuple[float, float], eps: float) -> None:
@@ -42,7 +44,8 @@ class Optimizer:
             {"params": [p for p in matrices if p not in turned], "decays": True},
             {"params": vectors, "decays": False},
         ]
-        self.eight_bit, self.device = kind == "adamw8bit", matrices[0].device
+        self.eight_bit = kind == "adamw8bit"
+        self.as_written = self.eight_bit and not compiled.choose("auto", str(matrices[0].device))
         self.parts: list[torch.optim.Optimizer] = [
             _eight_bit(groups, betas=betas, eps=eps)
             if self.eight_bit
@@ -65,8 +68,7 @@ class Optimizer:
             group["weight_decay"] = decay if group["decays"] else 0.0
 
     def step(self) -> None:
-        eager = self.eight_bit and self.device.type != "cuda"
-        with torch.compiler.set_stance("force_eager") if eager else nullcontext():
+        with torch.compiler.set_stance("force_eager") if self.as_written else nullcontext():
             for part in self.parts:
                 part.step()
 

@@ -125,7 +125,9 @@ def test_moments_of_a_byte_each_lie_in_the_checkpoint_as_they_are(pack, tmp_path
 
 def test_eight_bit_moments_are_refused_where_their_package_is_missing(pack, monkeypatch):
     monkeypatch.setattr("gpt.config.find_spec", lambda name: None)
-    with pytest.raises(BadConfig, match=r"made with the package torchao, which is not here: install it with .pip install"):
+    with pytest.raises(
+        BadConfig, match=r"made with the package torchao, which is not here: install it with .pip install"
+    ):
         config(pack, optimizer="adamw8bit")
 
 
