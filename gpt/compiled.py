@@ -10,6 +10,7 @@ torch keeps what it compiled in a folder; a run that comes back finds it there, 
 """
 
 import fcntl
+import importlib
 import os
 import shutil
 from dataclasses import replace
@@ -48,6 +49,12 @@ def _missing(on_card: bool) -> str | None:
             return "Triton (python -m pip install triton)"
         return None if any(map(shutil.which, COMPILERS)) else "a C compiler (apt install gcc)"
     return None if any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))) else "a C++ compiler (g++)"
+
+
+def warm(name: str) -> None:
+    """Import what compiling takes, which is seconds, where this torch will compile. Touches no card."""
+    if name == "on" or (name == "auto" and torch.version.cuda is not None):
+        importlib.import_module("torch._inductor.compile_fx")
 
 
 class Cache:

@@ -181,9 +181,10 @@ def train_config(args: Args, pack: Path, model: "GPTConfig", device: str = "cpu"
 
 
 def prepare(args: Args, job: Run) -> "tuple[Checkpoint | None, Pack]":
-    """Before the GPU is ours: the checkpoint into memory, the pack's files mapped."""
-    from gpt import checkpoint, shards, train
+    """Before the GPU is ours: the checkpoint into memory, the pack's files mapped, the compiler imported."""
+    from gpt import checkpoint, compiled, shards, train
 
+    compiled.warm(args.compile)
     try:
         return train.prepare(job.path(args.pack), job.workdir, tell=job.note)
     except (checkpoint.Damaged, shards.DamagedPack, FileNotFoundError) as error:

@@ -174,6 +174,16 @@ def test_a_corrupt_checkpoint_is_named_and_the_one_before_it_taken(home, trained
     assert weights(home) == weights(trained)
 
 
+@pytest.mark.filterwarnings("ignore")  # torch warns itself while its compiler is imported
+def test_what_is_compiled_is_kept_in_the_home_and_proven_by_a_step(home, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
+    monkeypatch.setattr("gpt.compiled.compile_blocks", lambda model: None)  # tests/gpt/test_compiled.py waits for it
+    run = train(home, steps=2, compile="on", dtype="bfloat16", deterministic=True)
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(home / "cache/compiled")
+    assert [path.name for path in (home / "cache").iterdir()] == ["compiled"]
+    assert [r["metrics"]["first_step_s"] > 0 for r in run.sent if r["report"] == "progress"] == [True, True]
+
+
 def test_too_little_gpu_memory_says_what_to_make_smaller(home, monkeypatch):
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.46 GiB")
@@ -194,6 +204,8 @@ def test_too_little_gpu_memory_says_what_to_make_smaller(home, monkeypatch):
         ({"steps": -4}, "steps=-4: take 1 or more"),
         ({"context_len": 20, "num_positions": 10}, "num_positions=10 is less than context_len"),
         ({"attention": "flash"}, "attention='flash'"),
+        ({"compile": "yes"}, "compile='yes': take one of auto, on, off"),
+        ({"dtype": "float16"}, "dtype='float16': take one of auto, float32, bfloat16"),
         ({"preset": "gpt5"}, "takes as preset one of gpt2, modern, not 'gpt5'"),
         ({"optimizer": "sgd"}, "optimizer='sgd': take one of adamw, muon"),
         ({"pack": "../other"}, "not a path inside the home|does not fit"),
