@@ -161,7 +161,7 @@ def several(config: TrainConfig, workdir: Path, size: int) -> Iterator[Ranks]:
 def start(workdir: Path, rank: int, size: int) -> "subprocess.Popen[bytes]":
     """One of the others. Its stdin is a pipe of ours, so it ends when we do; it keeps the lane's lock, as we do."""
     meeting = (workdir / MEETING).absolute().as_uri()
-    command = [sys.executable, "-m", "gpt", str(workdir / ORDER), "--meeting", meeting]
+    command = [sys.executable, "-P", "-m", "gpt", str(workdir / ORDER), "--meeting", meeting]
     told = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size)}
     environment = os.environ | told | {"PYTHONPATH": str(Path(__file__).parent.parent)}
     return subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, close_fds=False)
