@@ -126,6 +126,22 @@ def test_some_contexts_have_padding_so_the_test_above_proves_something(pack):
     assert any(opened.context("train", i).num_tokens < opened.context_len for i in (2, 7, *range(12)))
 
 
+def test_what_is_dropped_hangs_on_the_place_in_the_data_alone(pack, tmp_path):
+    """A rank, a resumed run and one that skips draw what the straight one draws; no two micro-batches draw the same."""
+    trainer = Trainer(config(pack, model=shape(dropout=0.5)), tmp_path, None, open_pack(pack), tell=print)
+    batch, losses = trainer._read_step()[0], {}
+    trainer.model.train()
+    for step in (0, 1):
+        trainer.contexts_seen = step * trainer.config.contexts_per_step
+        for number in (0, 1, 0, 1):
+            torch.manual_seed(len(losses))  # whatever was drawn before
+            trainer._seed_dropout(number)
+            losses.setdefault((step, number), set()).add(trainer._loss(batch).item())
+    trainer.close()
+    assert [len(found) for found in losses.values()] == [1, 1, 1, 1]
+    assert len(set.union(*losses.values())) == 4
+
+
 # ── stopping and going on ─────────────────────────────────────────────────────────────────────────────────────────
 
 
