@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from gpt import checkpoint
@@ -79,6 +80,20 @@ def test_a_rank_that_is_killed_is_started_again_and_no_bit_differs(pack, undistu
     assert state_of(tmp_path) == state_of(undisturbed)
     assert losses(tmp_path) == losses(undisturbed)
     assert ledger(tmp_path) == ledger(undisturbed)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="two ranks take two cards")
+def test_two_cards_end_where_one_does(pack, tmp_path):
+    it = config(pack, steps=STEPS, device="cuda", dtype="float32", attention="loop")
+    one, two = tmp_path / "one", tmp_path / "two"
+    list(train(it, one))
+    two.mkdir()
+    with several(it, two, 2) as ranks:
+        list(train(it, two, ranks=ranks))
+    assert ledger(two) == ledger(one)
+    for (step, loss, _), other in zip(losses(one), losses(two), strict=True):
+        assert float.fromhex(loss) == pytest.approx(float.fromhex(other[1]), abs=1e-3), step
 
 
 def until(start: str, process: "subprocess.Popen[str]") -> None:
