@@ -82,6 +82,7 @@ class Turn:
     wall: dict[str, float]
     cpu: dict[str, float]
     loss: dict[str, float]
+    slots: float  # that nanoGPT is given, padding included, to a token
 
     @property
     def apart(self) -> float:
@@ -101,8 +102,8 @@ def beside(told: argparse.Namespace, part: str, sizes: dict[str, Any], vocab_siz
     counted = turns[WARM:]
     low, ratio, high = statistics.quantiles((turn.wall["theirs"] / turn.wall["ours"] for turn in counted), n=4)
     row = {
-        "part": part, "vocab_size": vocab_size, "dtype": dtype, "tokens": batch.num_tokens, "labels":
-        len(batch.labels_R), "documents": len(batch.docs.spans), "longest": batch.docs.longest, "rounds": len(counted),
+        "part": part, "vocab_size": vocab_size, "dtype": dtype, "tokens": batch.num_tokens, "rounds": len(counted),
+        "labels": len(batch.labels_R), "padded": statistics.mean(turn.slots for turn in counted),
         "ours_tokens_per_s": batch.num_tokens / statistics.median(turn.wall["ours"] for turn in counted),
         "theirs_tokens_per_s": batch.num_tokens / statistics.median(turn.wall["theirs"] for turn in counted),
         "ratio": ratio, "quartiles": [low, high],
@@ -111,8 +112,8 @@ def beside(told: argparse.Namespace, part: str, sizes: dict[str, Any], vocab_siz
     }  # fmt: skip
     print(
         f"{part:5} vocabulary {vocab_size:6,} {dtype:8}: ours {row['ours_tokens_per_s']:7,.0f} tokens/s, nanoGPT "
-        f"{row['theirs_tokens_per_s']:7,.0f}: {ratio:5.2f} times ({low:.2f} to {high:.2f}), {row['cpu_ratio']:.2f} in "
-        f"CPU time; losses of all steps within {row['losses_apart']:.1e}",
+        f"{row['theirs_tokens_per_s']:7,.0f} ({row['padded']:.2f} slots a token): {ratio:5.2f} times ({low:.2f} to "
+        f"{high:.2f}), {row['cpu_ratio']:.2f} in CPU time; losses of all steps within {row['losses_apart']:.1e}",
         flush=True,
     )
     return row
@@ -126,7 +127,7 @@ def one_turn(trainer: Trainer, peer: Peer, batch: Batch, number: int) -> Turn:
         "ours": partial(our_step, trainer),
         "theirs": partial(peer.step, rows, learning_rate(trainer.config, number + 1)),
     }
-    turn = Turn({}, {}, {})
+    turn = Turn({}, {}, {}, sum(x.numel() for x, _ in rows) / batch.num_tokens)
     for who in sorted(steps, reverse=number % 2 == 1):
         turn.wall[who], turn.cpu[who], turn.loss[who] = timed(steps[who], trainer.device)
     return turn
@@ -149,7 +150,7 @@ def timed(step: Callable[[], float], device: torch.device) -> tuple[float, float
 
 def make_trainer(folder: Path, told: argparse.Namespace, sizes: dict[str, Any], vocab_size: int, dtype: str) -> Trainer:
     of_pack = {name: value for name, value in sizes.items() if name != "micro_batch"}
-    pack = make_pack(folder / "pack", vocab_size=vocab_size, num_contexts=4 * sizes["micro_batch"], **of_pack)
+    pack = make_pack(folder / "pack", vocab_size=vocab_size, num_contexts=16, **of_pack)
     shape = GPTConfig(
         told.n_layer, told.n_embd // 64, n_embd=told.n_embd, vocab_size=vocab_size, context_len=sizes["context_len"],
         bias=False, tied=True,

@@ -70,6 +70,20 @@ def test_compiled_equals_eager_and_coming_back_finds_it_compiled_and_ends_with_t
     assert state_again == state
 
 
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="compiled for a card on a card only")
+def test_on_the_card_compiled_and_deterministic_gives_the_same_bits_twice_and_eager_the_same_losses(
+    pack, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
+    common: dict[str, Any] = {"model": shape(), "eval_every": 1000, "device": "cuda", "deterministic": True}
+    plain, _, _ = steps(config(pack, compile="off", **common), tmp_path / "eager", tmp_path / "none", 4)
+    runs = [steps(config(pack, **common), tmp_path / name, tmp_path / "cache" / "compiled", 4) for name in "ab"]
+    assert runs[0][:2] == runs[1][:2]
+    assert runs[0][0] == pytest.approx(plain, rel=1e-2)
+
+
 @pytest.mark.parametrize("changes", [{}, {"pos": "rope", "qk_norm": True, "norm": "rms", "bias": False}], ids=str)
 def test_documents_that_fill_up_the_row_change_no_loss_and_no_gradient(pack, changes):
     model = GPT(shape(**changes), seed=3, attention="bucket")
