@@ -407,7 +407,7 @@ def test_a_model_that_llama_cpp_can_not_run_is_refused_before_it_is_queued(home,
     source = models(trained)[-1].folder
     folder = shutil.copytree(source, home / "models" / source.name)
     files.write_json(folder / archive.CONFIG, json.loads((folder / archive.CONFIG).read_text()) | {"mlp": "relu2"})
-    with pytest.raises(BadArgs, match="gguf: llama.cpp runs preset=gpt2 as gpt2"):
+    with pytest.raises(BadArgs, match=r"gguf: llama\.cpp runs preset=gpt2 as gpt2"):
         kind.check("gguf", kind.parse("gguf", {"model": source.name}), home)
     kind.check("gguf", kind.parse("gguf", {"model": "not-there-yet"}), home)
     with pytest.raises(BadArgs, match="there is no model not-there-yet"):
