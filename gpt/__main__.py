@@ -39,8 +39,6 @@ def main(argv: list[str] | None = None) -> int:
     except torch.OutOfMemoryError as error:
         print(error, file=sys.stderr)
         return ranks.OUT_OF_MEMORY
-    finally:
-        ranks.leave()
 
 
 def run(order: dict[str, Any], meeting: str | None) -> int:
@@ -60,9 +58,10 @@ def run(order: dict[str, Any], meeting: str | None) -> int:
     for step in train(config, Path(order["workdir"]), stop=asked.is_set, tell=tell, ranks=mine):
         if mine.is_first:
             tell(line(step, config))
-    if meeting is not None or (step is not None and step.number == config.steps):
-        return ranks.DONE
-    return ranks.UNFINISHED if mine.agree(asked.is_set()) else ranks.DONE  # else it was done when we came
+    done = meeting is not None or (step is not None and step.number == config.steps)
+    done = done or not mine.agree(asked.is_set())  # it was done when we came
+    ranks.leave()
+    return ranks.DONE if done else ranks.UNFINISHED
 
 
 def tell(text: str) -> None:

@@ -109,6 +109,7 @@ def join(rank: int, size: int, device: str, meeting: str) -> Ranks:
 
 
 def leave() -> None:
+    """All of them together."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -154,7 +155,8 @@ def several(config: TrainConfig, workdir: Path, size: int) -> Iterator[Ranks]:
         for other in others:
             other.kill()
             other.communicate()
-        leave()
+        if not config.device.startswith("cuda"):  # NCCL's farewell waits for the others, who are gone
+            leave()
         meeting.unlink(missing_ok=True)
 
 
