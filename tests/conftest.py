@@ -1,5 +1,6 @@
 """What the tests share: a tower to run jobs on, and a queue alone."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,10 @@ import pytest
 from tower import Tower
 
 from supervisor import db as database
+
+# How wide the screen of who tests is: pytest-xdist says 80 to its processes, and they would to theirs.
+for size in ("COLUMNS", "LINES"):
+    os.environ.pop(size, None)
 
 
 @pytest.fixture
