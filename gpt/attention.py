@@ -1,7 +1,7 @@
 """Attention inside each document of a packed row, never across. `loop` is the definition; the others must equal it.
 
 T tokens of one packed row, H query heads, G key/value heads (H % G == 0), D head size, N documents.
-B documents of a bucket, L the bucket's length.
+B documents of about one length, L that length; S slots of all of them.
 """
 
 import inspect
@@ -19,14 +19,15 @@ from gpt.config import BadConfig
 
 
 @dataclass(frozen=True)
-class Bucket:
-    """Documents of about one length, as a rectangle: which token sits in each slot."""
+class Slots:
+    """The documents as rectangles, those of about one length in one, all of them behind each other: S slots.
 
-    num_documents: int
-    length: int
-    source: Tensor  # (B * L,) int64: the row's token in each slot; a padding slot repeats its document's last token
-    real: Tensor  # (tokens of these documents,) int64: their slots
-    tokens: Tensor  # (tokens of these documents,) int64: where in the row they belong
+    A padding slot, on a document's right, repeats its last token.
+    """
+
+    shapes: list[tuple[int, int]]  # (B, L) of each rectangle
+    source_S: Tensor  # int64: the row's token in each slot
+    slot_T: Tensor  # int64: where each token of the row sits
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,22 @@ class Documents:
         return len(set(self.lengths)) == 1
 
     @cached_property
-    def buckets(self) -> list[Bucket]:
-        """The documents by rounded length: at most a fifth of a slot row is padding, or 7 slots."""
+    def slots(self) -> Slots:
+        """By rounded length: at most a fifth of a slot row is padding, or 7 slots."""
         by_length: dict[int, list[tuple[int, int]]] = {}
         for start, end in self.spans:
             by_length.setdefault(rounded(end - start), []).append((start, end))
-        return [_bucket(length, spans, self.device) for length, spans in sorted(by_length.items())]
+        shapes, sources, reals = [], [], []
+        for length, spans in sorted(by_length.items()):
+            starts, ends = torch.tensor(spans).t()[..., None]
+            slot = starts + torch.arange(length)
+            shapes.append((len(spans), length))
+            sources.append(torch.minimum(slot, ends - 1).flatten())
+            reals.append((slot < ends).flatten())
+        source = torch.cat(sources)
+        real = torch.cat(reals).nonzero().squeeze(1)
+        slot_T = torch.empty_like(real).index_copy_(0, source[real], real)
+        return Slots(shapes, source.to(self.device), slot_T.to(self.device))
 
 
 def rounded(length: int) -> int:
@@ -95,15 +106,6 @@ def rounded(length: int) -> int:
     return -(-length // step) * step
 
 
-def _bucket(length: int, spans: list[tuple[int, int]], device: torch.device) -> Bucket:
-    start = torch.tensor([span[0] for span in spans])[:, None]
-    end = torch.tensor([span[1] for span in spans])[:, None]
-    slot = start + torch.arange(length)
-    real = (slot < end).flatten().nonzero().squeeze(1)
-    source = torch.minimum(slot, end - 1).flatten()
-    return Bucket(len(spans), length, source.to(device), real.to(device), source[real].to(device))
-
-
 class Attend(Protocol):
     def __call__(self, q_THD: Tensor, k_TGD: Tensor, v_TGD: Tensor, docs: Documents) -> Tensor: ...
 
@@ -112,8 +114,8 @@ def attend_loop(q_THD: Tensor, k_TGD: Tensor, v_TGD: Tensor, docs: Documents) ->
     """The definition: one document at a time, nothing to get wrong. Any device; slow with many short documents."""
     gqa = q_THD.shape[1] != k_TGD.shape[1]
     outs = []
-    for start, end in docs.spans:
-        q, k, v = (x[start:end].transpose(0, 1).unsqueeze(0) for x in (q_THD, k_TGD, v_TGD))
+    for document in zip(*(x.split_with_sizes(docs.lengths) for x in (q_THD, k_TGD, v_TGD)), strict=True):
+        q, k, v = (x.transpose(0, 1).unsqueeze(0) for x in document)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=gqa)
         outs.append(y.squeeze(0).transpose(0, 1))
     return torch.cat(outs)
@@ -128,47 +130,44 @@ def attend_bucket(q_THD: Tensor, k_TGD: Tensor, v_TGD: Tensor, docs: Documents) 
     if docs.is_rectangle:  # nothing to move
         q, k, v = (x.view(-1, docs.longest, *x.shape[1:]).transpose(1, 2) for x in (q_THD, k_TGD, v_TGD))
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=gqa).transpose(1, 2).flatten(0, 1)
+    slots, sizes = docs.slots, [num * length for num, length in docs.slots.shapes]
+    qkv = (_Spread.apply(x, slots.source_S, slots.slot_T).split(sizes) for x in (q_THD, k_TGD, v_TGD))  # type: ignore[no-untyped-call]
     parts = []
-    for bucket in docs.buckets:
-        q, k, v = (_spread(x, bucket).transpose(1, 2) for x in (q_THD, k_TGD, v_TGD))
+    for shape, *rectangle in zip(slots.shapes, *qkv, strict=True):
+        q, k, v = (x.unflatten(0, shape).transpose(1, 2) for x in rectangle)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=gqa)
-        parts.append(y.transpose(1, 2).flatten(0, 1).index_select(0, bucket.real))
-    return _Place.apply(torch.cat(parts), torch.cat([bucket.tokens for bucket in docs.buckets]))  # type: ignore[no-any-return, no-untyped-call]
-
-
-def _spread(x_THD: Tensor, bucket: Bucket) -> Tensor:
-    slots: Tensor = _Spread.apply(x_THD, bucket.source, bucket.real, bucket.tokens)  # type: ignore[no-untyped-call]
-    return slots.view(bucket.num_documents, bucket.length, *x_THD.shape[1:])
+        parts.append(y.transpose(1, 2).flatten(0, 1))
+    return _Place.apply(torch.cat(parts), slots.slot_T)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Spread(torch.autograd.Function):
     """Row to slots. The gradient goes back by plain copies, from real slots only: exact, and no slow index_add."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, source: Tensor, real: Tensor, tokens: Tensor) -> Tensor:
-        ctx.save_for_backward(real, tokens)
-        ctx.num_tokens = x.shape[0]  # type: ignore[attr-defined]
-        return x.index_select(0, source)
+    def forward(ctx: FunctionCtx, x: Tensor, source_S: Tensor, slot_T: Tensor) -> Tensor:
+        ctx.save_for_backward(slot_T)
+        return x.index_select(0, source_S)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        real, tokens = ctx.saved_tensors  # type: ignore[attr-defined]
-        row = grad.new_zeros(ctx.num_tokens, *grad.shape[1:])  # type: ignore[attr-defined]
-        return row.index_copy_(0, tokens, grad.index_select(0, real)), None, None, None
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:
+        [slot_T] = ctx.saved_tensors  # type: ignore[attr-defined]
+        return grad.index_select(0, slot_T), None, None
 
 
 class _Place(torch.autograd.Function):
-    """Tokens in bucket order back to their places in the row; `tokens` is a permutation."""
+    """Slots back to the row. What padding slots hold is dropped, their gradient is zero."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, tokens: Tensor) -> Tensor:
-        ctx.save_for_backward(tokens)
-        return torch.empty_like(x).index_copy_(0, tokens, x)
+    def forward(ctx: FunctionCtx, y: Tensor, slot_T: Tensor) -> Tensor:
+        ctx.save_for_backward(slot_T)
+        ctx.num_slots = len(y)  # type: ignore[attr-defined]
+        return y.index_select(0, slot_T)
 
     @staticmethod
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
-        [tokens] = ctx.saved_tensors  # type: ignore[attr-defined]
-        return grad.index_select(0, tokens), None
+        [slot_T] = ctx.saved_tensors  # type: ignore[attr-defined]
+        slots = grad.new_zeros(ctx.num_slots, *grad.shape[1:])  # type: ignore[attr-defined]
+        return slots.index_copy_(0, slot_T, grad), None
 
 
 def attend_varlen(q_THD: Tensor, k_TGD: Tensor, v_TGD: Tensor, docs: Documents) -> Tensor:
