@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from supervisor import home as homes
-from supervisor import settings as all_settings
 from supervisor.commands.words import Register, positive, settings
 from supervisor.errors import Refused
 
@@ -17,6 +16,7 @@ from supervisor.errors import Refused
 def fit(told: argparse.Namespace) -> None:
     """Print, for each train job of the recipe, what every micro_batch would take and which is the largest to fit."""
     from supervisor import plan
+    from supervisor import settings as all_settings
 
     recipe = plan.read(Path(told.recipe), settings(told.set))
     trains = [job for job in recipe.jobs if job["kind"] == "train"]
