@@ -87,7 +87,7 @@ def test_a_copy_of_a_home_that_is_served_goes_its_own_way(tower):
 
 
 def test_a_second_jobd_let_in_by_a_deleted_lock_takes_over_and_nothing_runs_twice(tower):
-    tower.set(grace_s=0.5)
+    tower.set(grace_s=60.0)
     first, job = tower.start(), tower.sh("echo at work; exec sleep 60")
     at_work(tower, job)
     (tower.path / "jobd.lock").unlink()
