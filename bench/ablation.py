@@ -2,11 +2,11 @@
 
 One run an option and seed, each on the demo's data and of the demo's size (unless told), on one CPU thread; a line of
 JSON each when it is done. Options are the presets, each switch alone (put into gpt2), each taken out (modern with
-gpt2's value in its place), and nanoGPT's recipe: gpt2 with a tied head and nanoGPT's weights at the start. Runs of one
-seed see the same contexts in the same order, so an option is held against its preset within a seed, and the spread over
-the seeds says what is noise. The loss that decides is of train contexts that no run reads: the same facts in other
-words; val contexts are of other articles. `python -m bench.ablation runs.jsonl --table` makes the table; only runs of
-one size and as many steps belong in it.
+gpt2's value in its place), and nanoGPT's recipe: gpt2 with a tied head, no biases and nanoGPT's weights at the start.
+Runs of one seed see the same contexts in the same order, so an option is held against its preset within a seed, and
+the spread over the seeds says what is noise. The loss that decides is of train contexts that no run reads: the same
+facts in other words; val contexts are of other articles. `python -m bench.ablation runs.jsonl --table` makes the table;
+only runs of one size and as many steps belong in it.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def options() -> dict[str, dict[str, Any]]:
             [(field, value)] = change.items()
             found[f"{base}, {field}={value}"] = BASES[base] | change
     found["gpt2, lr 2.5e-3"] = BASES["gpt2"] | {"lr": 2.5e-3}
-    return found | {"nanoGPT's recipe": BASES["gpt2"] | {"tied": True, "start": "nanogpt"}}
+    return found | {"nanoGPT's recipe": BASES["gpt2"] | {"tied": True, "bias": False, "start": "nanogpt"}}
 
 
 def main() -> None:
