@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as folder:
             speeds.append(measure(told, way, Path(folder)))
         print(line(speeds[-1]), flush=True)
-    memory = {size: peak_of(told, size) for size in told.memory}
+    memory = {size: peak_of(told, size) for size in told.memory if told.device.startswith("cuda")}
     for size, mib in memory.items():
         print(f"micro_batch {size:3}: " + ("more than there is" if mib is None else f"{mib:,.0f} MiB at the peak"))
     if told.json is not None:
@@ -287,7 +287,7 @@ def peak_mib(device: str) -> float | None:
 
 
 def peak_of(told: argparse.Namespace, micro_batch: int) -> float | None:
-    """The most that two steps take, MiB; None where they do not fit, and on a CPU."""
+    """The most that two steps take of a card, MiB; None where they do not fit."""
     forget_peak(told.device)
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(told, Path(folder), micro_batch=micro_batch)
