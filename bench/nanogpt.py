@@ -26,9 +26,9 @@ import numpy as np
 import torch
 
 from bench.packs import make_pack
-from bench.peer import Peer, padded_rows
+from bench.peer import Peer, checkout, padded_rows
 from gpt.attention import Documents
-from gpt.config import GPTConfig, TrainConfig
+from gpt.config import BadConfig, GPTConfig, TrainConfig
 from gpt.data import Batch
 from gpt.metrics import MicroBatch
 from gpt.shards import open_pack
@@ -52,6 +52,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured here, too")
     told = parser.parse_args(argv)
+    try:
+        checkout(told.nanogpt)
+    except BadConfig as error:
+        print(error, file=sys.stderr)
+        return 1
     print(
         f"{told.n_layer} x {told.n_embd}, {torch.get_num_threads()} threads, torch {torch.__version__}, {told.device}"
     )
