@@ -16,6 +16,7 @@ from gpt.config import GPTConfig
 from jobs import kind
 from jobs.contract import BadArgs, HomePath, OutOfGpuMemory, Run, Unfinished
 from jobs.kinds.answer import choose
+from jobs.picture import Picture
 from tests.jobs.small_home import TRAIN, make_home, run_kind, run_of, submitted
 
 QUESTIONS = "packs/main/questions.jsonl"
@@ -67,6 +68,16 @@ def test_it_ends_with_a_model_named_by_facts_that_knows_where_it_came_from(train
 
 def test_it_draws_its_picture_when_it_ends(trained):
     assert (trained / "runs/5/monitor.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("command", [["false"], ["/no/such/program"]])
+def test_a_picture_that_can_not_be_drawn_is_said_and_ends_no_training(home, command):
+    run = run_of(home, 9, "train")
+    picture = Picture(run, 0.0)
+    picture.command, picture._due = command, 0.0
+    picture.draw_if_due()
+    picture.draw_last()
+    assert "the last picture could not be drawn" in str(run.sent[-1])
 
 
 def test_progress_says_the_step_the_loss_and_the_speed(home):
