@@ -17,7 +17,15 @@ class Picture:
 
     def __init__(self, job: Run, every_s: float) -> None:
         self.job = job
-        self.command = [sys.executable, "-P", "-m", "gpt.plot", str(job.workdir), "--reports", str(job.home / "reports")]
+        self.command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "gpt.plot",
+            str(job.workdir),
+            "--reports",
+            str(job.home / "reports"),
+        ]
         self.every_s = every_s
         self._due = time.monotonic() + min(every_s, 5.0)  # the first one soon: a run is most looked at as it begins
         self._drawing: subprocess.Popen[bytes] | None = None
