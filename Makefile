@@ -34,9 +34,9 @@ $(VENV)/.test-installed: $(VENV)/.installed
 	@CMAKE_ARGS="$(LLAMA_CPU)" CMAKE_BUILD_PARALLEL_LEVEL=$$(nproc) $(PIP) --editable '.[all,llm,eight-bit,dev]'
 	@touch $@
 
-# Two at a time: most of a test of real processes is waiting. For one of them alone: .venv/bin/python -m pytest PATH
+# Two files at a time (a file shares what it made): most of a test of real processes is waiting. For one of them alone: .venv/bin/python -m pytest PATH
 test: check
-	$(VENV)/bin/python -m pytest --numprocesses 2 --dist worksteal
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.test-installed
 	$(VENV)/bin/ruff format --check .
