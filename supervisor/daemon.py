@@ -311,10 +311,10 @@ class Daemon:
             self._have_trouble(error)
             self.house.space.cap_logs(self.crew.clear_away())
             return
-        overdue = now + CHORES_WAIT_S if self.chores is None else self.chores[1]
-        if is_go and now < overdue:
+        if is_go:
+            overdue = now + CHORES_WAIT_S if self.chores is None else self.chores[1]
             self.chores = (now + CHORES_AFTER_S, overdue)
-        else:
+        if self.chores is None or now >= min(self.chores):  # a turn right behind a `go` does not bring them forward
             self._do_chores()
 
     def _do_chores(self) -> None:

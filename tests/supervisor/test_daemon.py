@@ -339,3 +339,13 @@ def test_no_durable_commit_brings_the_log_into_the_database(jobd):
     assert log.stat().st_size < 2 * long
     assert jobd.home.queue_db.stat().st_mtime_ns > before
     assert jobd.db.execute("select count(*) from sqlite_master where name = 'ballast'").fetchone()[0] == 0
+
+
+def test_a_turn_right_behind_a_go_does_not_bring_forward_what_can_wait(jobd):
+    soon = time.monotonic() + 60
+    jobd.chores, jobd.due["turn"] = (soon, soon), 0.0
+    jobd._turn_if_due()
+    assert jobd.chores == (soon, soon)
+    jobd.chores, jobd.due["turn"] = (0.0, soon), 0.0
+    jobd._turn_if_due()
+    assert jobd.chores is None
