@@ -80,8 +80,8 @@ def test_each_blamed_end_has_its_word(db, tmp_path, status, stalled, state, caus
     queue.add(db, NewJob("sleep", {}, "gpu"), now=0)
     job = queue.claim(db, "gpu", now=0)
     child = SimpleNamespace(
-        job=job, status=status, stalled=stalled, progress=None, why=None, outgrew=False, card="cpu", free_mib=0, best_mib=0,
-        ticket=SimpleNamespace(args=job.args),
+        job=job, status=status, stalled=stalled, progress=None, why=None, outgrew=False, card="cpu", free_mib=0,
+        best_mib=0, ticket=SimpleNamespace(args=job.args),
     )  # fmt: skip
     verdict.settle(db, child, tmp_path / "log", now=1)
     assert (queue.get(db, 1).state, queue.get(db, 1).cause) == (state, cause)
