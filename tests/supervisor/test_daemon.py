@@ -17,7 +17,7 @@ from tower import until
 
 from supervisor import db as database
 from supervisor import meta, queue
-from supervisor.children import crew, standby, verdict
+from supervisor.children import crew, standby, tree, verdict
 from supervisor.children.child import Child, Phase
 from supervisor.children.lock import take_lock
 from supervisor.daemon import ON, Daemon, Event
@@ -27,8 +27,10 @@ from supervisor.settings import Settings
 
 
 @pytest.fixture
-def jobd(tmp_path):
-    """A daemon that does not loop: its parts are called one by one."""
+def jobd(tmp_path, monkeypatch):
+    """A daemon that does not loop: its parts are called one by one. Whom other tests left here is none of its."""
+    others, real = {process.pid for process in tree.adopted(set())}, tree.adopted
+    monkeypatch.setattr(tree, "adopted", lambda known: real(known | others))
     home = Home(tmp_path)
     database.create(home.queue_db)
     made = Daemon(home, Settings(device="cpu", standby=False, cgroups=False))
