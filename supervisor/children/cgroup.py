@@ -6,6 +6,7 @@ may fork or exit, not even the job that is about to end, and nobody may make or 
 """
 
 import ctypes
+import errno
 import os
 import signal
 from pathlib import Path
@@ -62,10 +63,16 @@ class Cgroups:
 
 
 def fork_into(group: Path | None) -> int:
-    """os.fork, with the child in this cgroup: born there, or, where the kernel knows no clone3, moved if it may."""
+    """os.fork, with the child in this cgroup: born there, or, where the kernel knows no clone3, moved if it may.
+
+    The bare system call copies the calling thread alone: what another one had locked stays locked in the child for
+    ever. jobd has one thread; in a process with more, os.fork knows what to do.
+    """
     if group is None:
         return os.fork()
     try:
+        if len(os.listdir("/proc/self/task")) > 1:
+            raise OSError(errno.EAGAIN, "other threads")
         return _clone_into(group)
     except OSError:  # a kernel before 5.7, a sandbox; if it is anything else, the fork says so
         pid = os.fork()

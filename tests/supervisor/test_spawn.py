@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -37,17 +40,48 @@ def group():
     cgroup.remove(made)
 
 
-def test_a_child_is_born_in_its_cgroup_not_moved_there(group, said, monkeypatch):
-    """A move would hold up every fork and exit on this machine."""
+BORN_THERE = """
+import os, sys
+from pathlib import Path
+from supervisor.children import cgroup, spawn
+group = Path(sys.argv[1])
+try:
+    pid = cgroup._clone_into(group)
+except OSError as error:
+    sys.exit(f"no CLONE_INTO_CGROUP here: {error}")
+if pid == 0:
+    os._exit(0)
+os.waitpid(pid, 0)
+cgroup.join = lambda _: os._exit(1)
+leader = spawn.spawn(
+    ("cat", "/proc/self/cgroup"), cwd="/", env={"PATH": os.defpath}, output=1, given=(), group=group, has_stdin=False,
+    before_exec=lambda: None,
+)
+leader.wait()
+assert leader.returncode == 0
+"""
+
+
+def test_a_child_is_born_in_its_cgroup_not_moved_there(group):
+    """A move would hold up every fork and exit on this machine. In a process of one thread, as jobd is."""
+    done = subprocess.run([sys.executable, "-c", BORN_THERE, group], capture_output=True, text=True, check=False)
+    if "no CLONE_INTO_CGROUP here" in done.stderr:
+        pytest.skip(f"a kernel, or a sandbox, that does not: {done.stderr}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith(f"/{group.name}")
+
+
+def test_with_other_threads_nobody_is_born_there(group, said, monkeypatch):
+    """The bare call copies one thread: what the others have locked stays locked in the child."""
+    monkeypatch.setattr(cgroup, "_clone_into", lambda _: os._exit(1))
+    leave = threading.Event()
+    other = threading.Thread(target=leave.wait)
+    other.start()
     try:
-        pid = cgroup._clone_into(group)
-    except OSError as error:
-        pytest.skip(f"a kernel, or a sandbox, without CLONE_INTO_CGROUP: {error}")
-    if pid == 0:
-        os._exit(0)
-    os.waitpid(pid, 0)
-    monkeypatch.setattr(cgroup, "join", lambda _: os._exit(1))
-    assert ended(begin("cat", "/proc/self/cgroup", output=said[0], group=group)) == 0
+        assert ended(begin("cat", "/proc/self/cgroup", output=said[0], group=group)) == 0
+    finally:
+        leave.set()
+        other.join()
     assert said[1]().splitlines()[-1].endswith(f"/{group.name}")
 
 
@@ -107,6 +141,6 @@ def test_what_is_wrong_is_told_by_name_and_nothing_is_left(argv, cwd, env, numbe
     with pytest.raises(OSError, match=names) as caught:
         begin(*argv, cwd=cwd, env=env, has_stdin=True)
     assert caught.value.errno == number
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert not set(os.listdir("/proc/self/fd")) - before
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
