@@ -32,7 +32,14 @@ class Leaving(Run):
 def others_of(pid: int) -> list[int]:
     """The ranks that a training has started."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in children if "\0gpt\0" in Path(f"/proc/{child}/cmdline").read_text()]
+    return [int(child) for child in children if "\0gpt\0" in command_of(child)]
+
+
+def command_of(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""  # a picture that is drawn by now
 
 
 def weights(home: Path, run: int) -> dict[str, Any]:
