@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+import jobs.kinds
 from supervisor import db as database
 from supervisor import jobctl, meta, queue, recovery
 from supervisor.children import cgroup
@@ -147,3 +148,13 @@ class Tower:
     def order(self) -> list[int]:
         """The ids of the jobs in the order in which they were claimed."""
         return [row["job_id"] for row in self.db.execute("select job_id from event where what = 'claimed' order by id")]
+
+
+def bring_kind(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, source: str) -> None:
+    """A kind of a test's own, known to this process and to every child of its jobd."""
+    kinds = folder / "kinds"
+    kinds.mkdir()
+    (kinds / f"{name}.py").write_text(source)
+    (folder / "sitecustomize.py").write_text(f"import jobs.kinds\njobs.kinds.__path__.append({str(kinds)!r})\n")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setattr(jobs.kinds, "__path__", [*jobs.kinds.__path__, str(kinds)])

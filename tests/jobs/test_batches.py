@@ -1,7 +1,6 @@
 """How a training's contexts are grouped: what may be said, and that `auto` finds, remembers and keeps the step."""
 
 import json
-import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,9 @@ from gpt.fit import Found, Room
 from jobs import batches, kind
 from jobs.batches import Fits, grouped
 from jobs.contract import BadArgs, OutOfGpuMemory, Run, Unfinished
-from tests.jobs.small_home import TRAIN, make_home, run_kind, run_of
+from tests.jobs.small_home import TRAIN, run_kind, run_of
 
 AUTO = {name: value for name, value in TRAIN.items() if name not in batches.BATCH} | {"contexts_per_step": 4}
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_home(tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture
-def home(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "home"))
 
 
 @pytest.fixture(autouse=True)

@@ -17,19 +17,9 @@ from jobs import kind
 from jobs.contract import BadArgs, HomePath, OutOfGpuMemory, Run, Unfinished
 from jobs.kinds.answer import choose
 from jobs.picture import Picture
-from tests.jobs.small_home import TRAIN, make_home, run_kind, run_of, submitted
+from tests.jobs.small_home import TRAIN, run_kind, run_of, submitted
 
 QUESTIONS = "packs/main/questions.jsonl"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_home(tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture
-def home(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "home"))
 
 
 @pytest.fixture(scope="module")

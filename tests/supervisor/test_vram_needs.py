@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+from tower import bring_kind
 
 import jobs.kind
 from supervisor import queue
@@ -171,14 +172,7 @@ def run(args, job, prepared=None):
 @pytest.fixture
 def greedy(monkeypatch, tmp_path):
     """A kind that runs out of memory above `fits`, known to this process and to every child of its jobd."""
-    import jobs.kinds
-
-    folder = tmp_path / "kinds"
-    folder.mkdir()
-    (folder / "greedy.py").write_text(KIND)
-    (tmp_path / "sitecustomize.py").write_text(f"import jobs.kinds\njobs.kinds.__path__.append({str(folder)!r})\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(jobs.kinds, "__path__", [*jobs.kinds.__path__, str(folder)])
+    bring_kind(monkeypatch, tmp_path, "greedy", KIND)
 
 
 def test_out_of_memory_is_tried_smaller_until_it_fits_and_nobody_is_blamed(greedy, tower):

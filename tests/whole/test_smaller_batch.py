@@ -4,6 +4,7 @@ import contextlib
 import sqlite3
 
 import pytest
+from tower import bring_kind
 
 from gpt.data import context_at
 from gpt.shards import open_pack
@@ -37,14 +38,7 @@ def run(args, job, prepared=None):
 @pytest.fixture
 def crowded(monkeypatch, tmp_path):
     """The kind `crowded`, known to this process and to every child of its jobd."""
-    import jobs.kinds
-
-    folder = tmp_path / "kinds"
-    folder.mkdir()
-    (folder / "crowded.py").write_text(KIND)
-    (tmp_path / "sitecustomize.py").write_text(f"import jobs.kinds\njobs.kinds.__path__.append({str(folder)!r})\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(jobs.kinds, "__path__", [*jobs.kinds.__path__, str(folder)])
+    bring_kind(monkeypatch, tmp_path, "crowded", KIND)
 
 
 def contexts_of(tower, job_id):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from fake_card import LOST, MISMATCH, RESET_REQUIRED, TAKE, FakeCard, library
-from tower import Tower, until
+from tower import Tower, bring_kind, until
 
 from supervisor.card import gpu
 from supervisor.children import tree
@@ -193,14 +193,7 @@ def run(args, job, prepared=None):
 @pytest.fixture
 def roomy(monkeypatch, tmp_path):
     """A kind that takes what is there, and can't begin beside a game."""
-    import jobs.kinds
-
-    folder = tmp_path / "kinds"
-    folder.mkdir()
-    (folder / "roomy.py").write_text(ROOMY)
-    (tmp_path / "sitecustomize.py").write_text(f"import jobs.kinds\njobs.kinds.__path__.append({str(folder)!r})\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(jobs.kinds, "__path__", [*jobs.kinds.__path__, str(folder)])
+    bring_kind(monkeypatch, tmp_path, "roomy", ROOMY)
 
 
 def test_who_takes_what_is_there_waits_while_that_is_too_little_and_is_told_what_is_not_its(
