@@ -31,17 +31,8 @@ GPT_FIELDS = (
 TRAIN_FIELDS = (
     *("steps", "micro_batch", "grad_accum", "lr", "min_lr", "warmup_steps", "decay", "optimizer", "ema_decay", "eps"),
     *("grad_clip", "seed", "eval_every", "eval_contexts", "checkpoint_every", "checkpoint_every_s", "pin_every"),
-    *(
-        "attention",
-        "dtype",
-        "compile",
-        "deterministic",
-        "recompute",
-        "threads",
-        "max_deviations",
-        "max_skips",
-        "max_rollbacks",
-    ),
+    *("attention", "dtype", "compile", "deterministic", "recompute", "threads"),
+    *("max_deviations", "max_skips", "max_rollbacks"),
 )
 NOT_VRAM_ARGS = (  # what changes nothing about the memory it takes on the GPU
     *("name", "steps", "grad_accum", "contexts_per_step", "lr", "min_lr", "warmup_steps", "decay", "betas", "eps"),
