@@ -416,6 +416,7 @@ def test_ctrl_c_leaves_a_jobd_alone_that_served_before(project):
         [sys.executable, "-P", "-m", "supervisor.daemon", "-C", str(project.path)], stderr=subprocess.DEVNULL
     )
     try:
+        until(lambda: project.home.served_by() is not None, "jobd serves")  # else `jobctl run` starts its own
         project.start(steps=1, judge_every="none")
         until(lambda: bool(project.jobs()) and project.jobs()[0].state == "succeeded", "corpus")
         said = project.interrupt()
