@@ -337,8 +337,7 @@ class Daemon:
         now = time.time()
         standing.fire(self.db, now=now)
         claimed: list[Job] = []
-        free = {lane: self._free_slots(lane) for lane in LANES}
-        if not self.ended and not any(free[lane] and self._has_work(lane, now) for lane in LANES):
+        if not self.ended and not any(self._has_work(lane, now) for lane in LANES):
             return False
         begun: dict[int, Child] = {}
         try:
@@ -346,7 +345,7 @@ class Daemon:
                 for child in self.ended:
                     self._settle(child, now)
                 for lane in LANES:
-                    for _ in range(free[lane] if self._has_work(lane, now) else 0):
+                    for _ in range(self._free_slots(lane) if self._has_work(lane, now) else 0):
                         if job := self._claim(lane, now) or self._claim_evergreen(lane, now):
                             claimed.append(job)
                 begun = self.crew.begin_warm(claimed) if self.is_well else {}
@@ -378,7 +377,8 @@ class Daemon:
             say(f"{stale}: ended, but the queue says that it does not run; the queue is right")
 
     def _has_work(self, lane: str, now: float) -> bool:
-        if not self._may_claim():
+        """Whether a job may be claimed for a lane. One that is busy is not looked at: who holds its lock is no escaper."""
+        if not (self._free_slots(lane) and self._may_claim()):
             return False
         if not queue.has_due(self.db, lane, now=now) and not (
             self._keeps_evergreens(lane) and standing.is_due(self.db, now=now)

@@ -169,6 +169,18 @@ def test_a_job_that_waits_for_a_cpu_job_does_not_idle_the_gpu(tower):
     assert [job for job in tower.order() if job != slow] == [*others, waits]
 
 
+@pytest.mark.parametrize("kind", ["command", "sleep"])
+def test_the_end_of_a_cpu_job_leaves_the_job_on_the_gpu_alone_whoever_is_due_behind_it(tower, kind):
+    long = tower.sh("exec sleep 1000") if kind == "command" else tower.add("sleep", seconds=1000)
+    tower.start()
+    tower.until(long, "running")
+    tower.add("sleep", seconds=0)  # due, and behind it
+    for _ in range(3):
+        tower.until(tower.sh("true", "--lane", "cpu"), "succeeded")
+    assert tower.events(long) == ["added", "claimed"]
+    assert "holds the GPU lane" not in tower.said
+
+
 # ── schedules ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
