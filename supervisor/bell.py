@@ -11,6 +11,8 @@ from types import FrameType
 from supervisor.home import Home
 from supervisor.notify import say
 
+ENOUGH = 4096  # bytes at once; fewer were there: no need to ask again
+
 
 def listen(home: Home, selector: selectors.BaseSelector, on_signal: Callable[[int, FrameType | None], None]) -> None:
     """Have both wake the selector. on_signal hears of SIGTERM, SIGINT and SIGHUP; an ended child only wakes it."""
@@ -38,7 +40,7 @@ def _open(place: Path) -> int:
 def quiet(descriptor: int) -> None:
     """Read what woke us: it says nothing more than that."""
     try:
-        while os.read(descriptor, 4096):
+        while len(os.read(descriptor, ENOUGH)) == ENOUGH:
             pass
     except BlockingIOError:
         pass

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any
 
+from jobs.contract import EXIT_DONE
 from supervisor import bell, booking, clock, ledger, notify, queue, recovery, settings, standing
 from supervisor import db as database
 from supervisor import home as homes
@@ -293,7 +294,6 @@ class Daemon:
 
     def _turn_if_due(self) -> None:
         now = time.monotonic()
-        self.draining |= self.place.look()
         if now < min(self.due["turn"], self.due["tick"]):
             if self.chores is not None and now >= min(self.chores):
                 self._do_chores()
@@ -320,6 +320,7 @@ class Daemon:
     def _do_chores(self) -> None:
         """What no `go` waits for. The standby comes first: the job that runs may be short, the disk slow."""
         self.chores = None
+        self.draining |= self.place.look()
         try:
             if not (self.draining or self.house.space.low):
                 self.crew.arrange_standby(evergreens=self._keeps_evergreens("gpu"))
@@ -331,32 +332,44 @@ class Daemon:
         self.house.space.cap_logs(self.crew.clear_away())
 
     def _turn(self) -> bool:
-        """Settle and claim. Whether a standby began: it does not wait for the disk, which holds up one commit in a
-        hundred for long. Who starts cold is launched once the commit is on the disk."""
+        """Settle and claim. Whether a standby began: it does so as soon as it is known that nobody else can be next,
+        before anything is written. Who starts cold is launched once the commit is on the disk."""
         self._take_what_waits()
         now = time.time()
-        standing.fire(self.db, now=now)
-        claimed: list[Job] = []
-        if not self.ended and not any(self._has_work(lane, now) for lane in LANES):
+        if not (self.ended or standing.is_time(self.db, now=now) or any(self._has_work(lane, now) for lane in LANES)):
             return False
-        begun: dict[int, Child] = {}
+        begun: Child | None = None
+        claimed: list[Job] = []
         try:
             with database.transaction(self.db):
+                begun = self._begin_next(now)
+                standing.fire(self.db, now=now)
                 for child in self.ended:
                     self._settle(child, now)
+                if begun is not None:
+                    self.crew.claim(begun, now)
                 for lane in LANES:
                     for _ in range(self._free_slots(lane) if self._has_work(lane, now) else 0):
                         if job := self._claim(lane, now) or self._claim_evergreen(lane, now):
                             claimed.append(job)
-                begun = self.crew.begin_warm(claimed) if self.is_well else {}
         except sqlite3.Error:
-            for child in begun.values():
-                child.why, child.phase = "the queue could not be written", self.stop(child)
+            if begun is not None:
+                begun.why, begun.phase = "the queue could not be written", self.stop(begun)
             raise
         self.is_well = True
         self.ended.clear()
-        self.claimed += [job for job in claimed if job.id not in begun]
-        return bool(begun)
+        self.claimed += claimed
+        return begun is not None
+
+    def _begin_next(self, now: float) -> Child | None:
+        """The standby's `go`, if what is to be settled can't change whose turn it is: a job that succeeded is never
+        claimed again, and where nobody waited for it, nobody else comes before the first who is due."""
+        if not (self.is_well and self._free_slots("gpu") and self._may_claim()):
+            return None
+        if any(child.status != EXIT_DONE or queue.is_needed(self.db, child.job.id) for child in self.ended):
+            return None
+        first = self.lane.first(self.db, now=now)
+        return self.crew.begin_warm(first) if first is not None and self.lane.is_free() else None
 
     def _take_what_waits(self) -> None:
         """Follow-up jobs that could not be written come before the end of the job that submitted them."""
@@ -377,7 +390,7 @@ class Daemon:
             say(f"{stale}: ended, but the queue says that it does not run; the queue is right")
 
     def _has_work(self, lane: str, now: float) -> bool:
-        """Whether a job may be claimed for a lane. One that is busy is not looked at: who holds its lock is no escaper."""
+        """Whether a job may be claimed for a lane. A busy one is not looked at: who holds its lock is no escaper."""
         if not (self._free_slots(lane) and self._may_claim()):
             return False
         if not queue.has_due(self.db, lane, now=now) and not (

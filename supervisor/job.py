@@ -60,7 +60,7 @@ class Job:
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> "Job":
         """The row alone: without what it shares with others (its environment, its origin)."""
-        values = {one.name: row[one.name] for one in fields(cls) if one.name != "origin"}
+        values = {name: row[name] for name in COLUMNS}
         values |= {name: json.loads(row[name]) for name in ("args", "metrics")}
         values["preemptible"] = bool(row["preemptible"])
         return cls(**values)
@@ -74,6 +74,9 @@ class Job:
         if job.origin_id is not None:
             job.origin.update(shared.read(db, job.origin_id))
         return job
+
+
+COLUMNS = tuple(one.name for one in fields(Job) if one.name != "origin")  # once: a `go` waits for a row to be read
 
 
 class NewJob(NamedTuple):

@@ -107,6 +107,11 @@ def due(db: sqlite3.Connection, lane: str, *, now: float, most: int) -> Iterator
     return (Job.whole(db, row) for row in rows)
 
 
+def is_needed(db: sqlite3.Connection, job_id: int) -> bool:
+    """Whether any job waits for this one to succeed. While none does, its success changes nobody else's turn."""
+    return db.execute("select 1 from need where needs_id = ? limit 1", (job_id,)).fetchone() is not None
+
+
 def put_in_line(db: sqlite3.Connection, *, now: float) -> None:
     """Jobs that were put off until a time that has come. Till then they stand apart, in nobody's way."""
     if db.execute("select 1 from job where later = 1 and available_at <= ? limit 1", (now,)).fetchone():

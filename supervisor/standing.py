@@ -30,6 +30,7 @@ DUE = """
         job.id is null or job.state in ('succeeded', 'cancelled', 'failed')
         or (job.state = 'queued' and job.blockers = 0 and job.available_at <= :now)
     )"""
+TIME = "from standing where what = 'schedule' and enabled = 1 and next_at <= ?"  # schedules whose time has come
 IN_TURN = "order by standing.priority desc, standing.pass, standing.id"
 
 
@@ -220,16 +221,20 @@ def _least_pass(db: sqlite3.Connection) -> float:
 # ── schedules ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def is_time(db: sqlite3.Connection, *, now: float) -> bool:
+    """Whether `fire` has anything to do."""
+    return db.execute(f"select 1 {TIME} limit 1", (now,)).fetchone() is not None
+
+
 def fire(db: sqlite3.Connection, *, now: float) -> None:
     """Make the job of each schedule whose time has come: one, however often it came while nobody looked.
 
     While the job it made last is not over, it makes none: jobs must not pile up behind a long one.
     """
-    due = "from standing where what = 'schedule' and enabled = 1 and next_at <= ?"
-    if db.execute(f"select 1 {due}", (now,)).fetchone() is None:
+    if not is_time(db, now=now):
         return
     with transaction(db):
-        for row in db.execute(f"select * {due} order by next_at", (now,)).fetchall():
+        for row in db.execute(f"select * {TIME} order by next_at", (now,)).fetchall():
             one = Standing.from_row(row)
             if (next_at := _next_at(db, one, now)) is None:
                 continue

@@ -74,9 +74,9 @@ class Child:
     def pid(self) -> int:
         return self.process.pid
 
-    def stands_for(self, job: Job) -> bool:
-        """Whether it was started as exactly this attempt of this job, with these args."""
-        return (self.ticket.id, self.ticket.attempt, self.ticket.args) == (job.id, job.attempt, job.args)
+    def stands_for(self, job: Job, attempt: int) -> bool:
+        """Whether it was started as exactly this attempt of this job, with its args as they are."""
+        return (self.ticket.id, self.ticket.attempt, self.ticket.args) == (job.id, attempt, job.args)
 
     def tell(self, line: bytes) -> None:
         """Write to the child's stdin; one that has just died is noticed by its end, not here."""

@@ -5,7 +5,7 @@ import os
 import selectors
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from jobs.contract import BadArgs
 from supervisor import queue
@@ -73,25 +73,29 @@ class Crew:
         """Start a claimed job: its warm standby if there is one, else a cold child. Whether it could be."""
         job = self.lane.fit(self.db, job)
         try:
-            child = standby.ready_for(self.children, job) or self._start(job)
+            child = standby.ready_for(self.children, job, job.attempt) or self._start(job)
             self._go(child, job)
         except (BadArgs, LaneHeld, OSError) as error:
             self._give_back(job, error)
             return False
         return True
 
-    def begin_warm(self, jobs: Sequence[Job]) -> dict[int, Child]:
-        """Those of the claimed jobs whose standby is there begin; the claim is not on the disk yet. Who did, by id."""
-        begun = {}
-        for job in jobs:
-            fitted = self.lane.fit(self.db, job)
-            if (child := standby.ready_for(self.children, fitted)) is not None:
-                try:
-                    self._go(child, fitted)
-                except (LaneHeld, OSError):
-                    continue  # `launch` finds the same, and gives the job back
-                begun[job.id] = child
-        return begun
+    def begin_warm(self, job: Job) -> Child | None:
+        """The standby of a due job begins; `claim` follows in this transaction. None: it has none, it starts cold."""
+        child = standby.ready_for(self.children, self.lane.fitted(self.db, job), job.attempt + 1)
+        try:
+            if child is not None:
+                self._go(child, child.job)
+                os.sched_yield()  # it goes first: on its processor we would be at our commit until it sleeps
+        except (LaneHeld, OSError):
+            return None  # `launch` finds the same, and gives the job back
+        return child
+
+    def claim(self, begun: Child, now: float) -> None:
+        """In the transaction in which it began: the queue learns that it runs."""
+        job = queue.claim_job(self.db, begun.job.id, now=now)
+        assert job is not None, f"job {begun.job.id} began, and is not due"
+        begun.job = self.lane.fit(self.db, job)
 
     def _go(self, child: Child, job: Job) -> None:
         """From here on the child is this job's attempt. A program that was started cold is at work already."""
@@ -131,7 +135,7 @@ class Crew:
             self.db, self.children, self.options, self.spoilt_standby, self.lane, self.can_hold, evergreens=evergreens
         )
         for child in standby.standing_by(self.children):
-            if wanted is not None and child.stands_for(wanted):
+            if wanted is not None and child.stands_for(wanted, wanted.attempt):
                 return
             child.why = "another job is next"
             child.phase = self.drop(child)

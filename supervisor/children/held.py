@@ -19,6 +19,7 @@ PATIENCE_S = 2.0  # between fork and exec, which take milliseconds
 MADV_POPULATE_WRITE = 23  # a kernel before 5.14 says no, and nothing is lost but time
 PTRACE_TRACEME, PTRACE_DETACH, PTRACE_SETOPTIONS, PTRACE_O_EXITKILL = 0, 17, 0x4200, 1 << 20
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
 
 
 def ask() -> None:
@@ -117,7 +118,7 @@ def can_hold() -> bool:
 
 
 def _ptrace(request: int, pid: int, data: int) -> None:
-    if _libc.ptrace(ctypes.c_long(request), ctypes.c_long(pid), None, ctypes.c_void_p(data)) == -1:
+    if _libc.ptrace(request, pid, None, data) == -1:
         number = ctypes.get_errno()
         raise OSError(number, f"ptrace: {os.strerror(number)}")
 

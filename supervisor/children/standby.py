@@ -24,10 +24,10 @@ def standing_by(children: Sequence[Child]) -> list[Child]:
     return [child for child in children if child.phase is Phase.STANDBY and child.why is None]
 
 
-def ready_for(children: Sequence[Child], job: Job) -> Child | None:
-    """The standby that is exactly this attempt of this job with these args, alive; None if there is none."""
+def ready_for(children: Sequence[Child], job: Job, attempt: int) -> Child | None:
+    """The standby that is exactly this attempt of this job with its args, alive; None if there is none."""
     for child in children:
-        if child.phase is Phase.STANDBY and child.status is None and child.stands_for(job):
+        if child.phase is Phase.STANDBY and child.status is None and child.stands_for(job, attempt):
             return None if child.is_outdated() else child
     return None
 

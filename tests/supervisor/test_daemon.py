@@ -179,6 +179,23 @@ def test_while_the_queue_can_not_be_written_nobody_begins_before_the_commit(jobd
     assert [job.id for job in jobd.claimed] == [second.job.id]
 
 
+def test_who_stands_by_waits_for_the_commit_when_the_end_of_the_one_before_may_change_whose_turn_it_is(jobd):
+    first, second = running_child(jobd), standing_by(jobd)
+    third = queue.add(jobd.db, NewJob("sleep", {}, "gpu", priority=1, after=(first.job.id,)), now=time.time())
+    first.status = 0
+    jobd.end(first)
+    assert not jobd._turn()
+    assert ([job.id for job in jobd.claimed], second.phase) == ([third], Phase.STANDBY)
+
+
+def test_who_comes_back_to_the_queue_goes_on_before_the_one_that_stands_by_behind_it(jobd):
+    first, second = running_child(jobd), standing_by(jobd)
+    first.status = 75
+    jobd.end(first)
+    assert not jobd._turn()
+    assert ([job.id for job in jobd.claimed], second.phase) == ([first.job.id], Phase.STANDBY)
+
+
 def test_a_machine_without_room_for_a_process_is_no_fault_of_the_job(jobd, monkeypatch):
     def start(*_, **__):
         raise OSError(errno.EAGAIN, "Resource temporarily unavailable")

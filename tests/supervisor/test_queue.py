@@ -560,8 +560,12 @@ class Life(RuleBasedStateMachine):
 
     @rule(attempt=attempts)
     def succeed(self, attempt):
+        """What jobd counts on when it begins the next one before this is written."""
+        next_up = [queue.peek(self.db, lane, now=self.now) for lane in LANES]
         if job := self.leaves(attempt, lambda: queue.succeed(self.db, *attempt, now=self.now)):
             job.state, job.available_at = "succeeded", 0.0
+        if not queue.is_needed(self.db, attempt[0]):
+            assert [queue.peek(self.db, lane, now=self.now) for lane in LANES] == next_up
 
     @rule(attempt=attempts)
     def release(self, attempt):
