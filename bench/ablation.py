@@ -36,8 +36,8 @@ BASES: dict[str, dict[str, Any]] = {  # of two rates tried, the better one for e
     "gpt2": PRESETS["gpt2"] | {"lr": 1e-3},
     "modern": PRESETS["modern"] | {"lr": 2.5e-3},
     "demo": {
-        "pos": "rope", "norm": "layer", "mlp": "gelu", "qk_norm": True, "bias": False, "tied": True,
-        "optimizer": "adamw", "decay": "linear", "lr": 2.5e-3,
+        "pos": "rope", "norm": "rms", "mlp": "swiglu", "qk_norm": True, "bias": False, "tied": True,
+        "optimizer": "muon", "decay": "linear", "lr": 2.5e-3,
     },
 }  # fmt: skip
 EXTRAS: tuple[dict[str, Any], ...] = ({"mlp": "relu2"}, {"n_kv_head": 2}, {"ema_decay": 0.95}, {"tied": True})

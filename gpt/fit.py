@@ -20,7 +20,7 @@ import torch
 from gpt import memory
 from gpt.config import TrainConfig
 from gpt.shards import Context, Pack
-from gpt.train import Trainer, stream_dtype
+from gpt.train import Trainer, silent, stream_dtype
 
 PROBE_STEPS = 2  # the first makes the optimizer's moments, the second has them beside its activations
 HOST_SHARE = 2  # without a card: of what the machine has available, one in so many; the kernel kills who takes it all
@@ -201,16 +201,13 @@ def _steps(config: TrainConfig, context_len: int, stop: Callable[[], bool], besi
         checkpoint_every=10**9, checkpoint_every_s=1e9, compile="off",  # it would compile anew for each size
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="probe-", dir=beside) as folder:
-        trainer = Trainer(short, Path(folder), None, WorstPack(context_len, config.model.vocab_size), tell=_nobody)
+        trainer = Trainer(short, Path(folder), None, WorstPack(context_len, config.model.vocab_size), tell=silent)
         try:
             for _ in range(PROBE_STEPS):
                 if trainer.advance(stop) is None:
                     raise Stopped
         finally:
             trainer.close()
-
-
-def _nobody(_: str) -> None: ...
 
 
 def let_go() -> None:
