@@ -266,8 +266,9 @@ class Daemon:
 
     def sweep(self, child: Child) -> Phase:
         """Once nothing of its tree is left, it is over. A program's tree has the grace that its leader had."""
-        known = {other.pid for other in self.children if other.status is None}
-        left = child.others(known)
+        alive = [other for other in self.children if other.status is None]
+        unmarked = child.job.lane == "gpu" or not any(other.claimed for other in alive)
+        left = child.others({other.pid for other in alive}, unmarked=unmarked)
         if not left:
             self._finish(child)
             return Phase.SWEEPING

@@ -198,6 +198,19 @@ def test_a_stopped_straggler_is_swept_too(tower, cgroups, way):
     assert alive(tower, pids) == []
 
 
+@cgroups_or_not
+def test_what_a_job_on_the_gpu_has_started_outlives_the_end_of_a_cpu_job(tower, cgroups):
+    """Where nothing tells whose it is, it is the GPU lane's."""
+    with_cgroups(tower, cgroups)
+    pids = start_stragglers(tower, "stays", "closed_fds_empty_env")
+    tower.start()
+    until((pids / "all.tmp").exists)
+    tower.until(tower.sh("true", "--lane", "cpu"), "succeeded")
+    assert tree.read(int((pids / "closed_fds_empty_env").read_text())) is not None
+    tower.ctl("cancel", 1)
+    assert alive(tower, pids) == []
+
+
 def test_no_cgroup_is_left_behind(tower):
     with_cgroups(tower, True)
     pids = start_stragglers(tower, "killed", *WAYS)
