@@ -123,7 +123,8 @@ def _show(told: argparse.Namespace, db: Any, one: "Standing") -> None:
     from supervisor.screen import view
 
     show_json(told, standing.as_dict(db, one) if told.json else None) or print(
-        f"{one.name}: first at {view.moment(one.next_at)}" if one.cron else f"{one.name}: when nothing else is due"
+        f"{view.safe(one.name)}: "
+        + (f"first at {view.moment(one.next_at)}" if one.cron else "when nothing else is due")
     )
 
 

@@ -88,7 +88,7 @@ def _talk(home: Home, model: str, questions: list[str]) -> None:
         _keep(kept, known)
     print(f"{RULE}\nThe new model, asked:\n")
     for question, answer in zip(questions, known["answers"], strict=True):
-        print(f"  {question}\n    → {view.safe(answer)}\n")
+        print(f"  {view.safe(question)}\n    → {view.safe(answer)}\n")
 
 
 def _pictures(home: Home, db: sqlite3.Connection, ids: list[int]) -> None:
@@ -96,7 +96,7 @@ def _pictures(home: Home, db: sqlite3.Connection, ids: list[int]) -> None:
         picture = home.workdir(job_id) / "monitor.png"
         if picture.exists():
             _draw_again(home, picture)
-            print(f"{RULE}\nThe picture of {queue.get(db, job_id).name}: {_short(picture)}")
+            print(f"{RULE}\nThe picture of {view.safe(queue.get(db, job_id).name)}: {_short(picture)}")
 
 
 def _draw_again(home: Home, picture: Path) -> None:

@@ -39,7 +39,7 @@ def _why(db: sqlite3.Connection, home: Home, job: Job, now: float) -> str:
 
 def _amount(job: Job, narrow: bool) -> str:
     amount = f"{job.done:,.0f}/{job.total:,.0f}" if job.total else ""
-    return f"{amount:>13}" if narrow else f"{amount:>17} {job.unit[:12]:12}"
+    return f"{amount:>13}" if narrow else f"{amount:>17} {view.safe(job.unit[:12]):12}"
 
 
 def _metrics(job: Job) -> list[str]:

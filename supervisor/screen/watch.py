@@ -38,13 +38,13 @@ def run(home: Home, recipe_path: Path, overrides: Mapping[str, str], *, said: Se
     _dare_again(db, plan.family(db, ids))
     if not all(job.state == "succeeded" for job in _family(db, ids)):
         space.require_room(home)
-        print(f"Recipe {recipe.name}, home {home.path}. Ctrl-C saves and leaves.\n")
+        print(f"Recipe {view.safe(recipe.name)}, home {home.path}. Ctrl-C saves and leaves.\n")
         try:
             _serve_until_done(home, db, ids)
         except KeyboardInterrupt:
             return 130
     else:
-        print(f"Recipe {recipe.name}: everything is done already ({len(plan.family(db, ids))} jobs).\n")
+        print(f"Recipe {view.safe(recipe.name)}: everything is done already ({len(plan.family(db, ids))} jobs).\n")
     if bad := [job for job in _family(db, ids) if job.state != "succeeded"]:
         _show_failures(home, db, bad)
         return 1
@@ -182,8 +182,9 @@ def fold(found: list[Job], rows: int) -> tuple[list[str], list[Job], list[str]]:
 def _show_failures(home: Home, db: sqlite3.Connection, bad: list[Job]) -> None:
     for job in bad:
         if job.state != "failed":
-            print(f"\njob {job.id} {job.name}: {view.waiting_for(db, job, home, now=time.time()) or job.state}")
+            why = view.waiting_for(db, job, home, now=time.time()) or job.state
+            print(f"\njob {job.id} {view.safe(job.name)}: {view.safe(why)}")
             continue
-        print(f"\njob {job.id} {job.name} failed: {view.safe(job.error or '')}\nThe end of its log:")
+        print(f"\njob {job.id} {view.safe(job.name)} failed: {view.safe(job.error or '')}\nThe end of its log:")
         print(view.tail(home.log(job.id), 15))
     print("\nThe same command tries again what failed; `jobctl show ID` and `jobctl logs ID` tell more.")

@@ -33,12 +33,13 @@ def job_in(db, state: str, **fields) -> Job:
     numbers=st.tuples(st.floats(0, 1e12), st.floats(0, 1e12)),
     metrics=st.dictionaries(st.sampled_from(["loss", "tokens_per_s", "val_loss", "pass_rate"]), st.floats(0, 1e9)),
     error=st.none() | st.text(max_size=300),
+    unit=st.text(max_size=20) | st.just("steps\x1b[2J"),
 )
 def test_a_line_never_wraps_and_holds_nothing_that_moves_a_cursor(
-    db, home, width, state, name, numbers, metrics, error
+    db, home, width, state, name, numbers, metrics, error, unit
 ):
     done, total = numbers
-    job = job_in(db, state, name=name, done=done, total=total, metrics=metrics, error=error, unit="steps", failures=1)
+    job = job_in(db, state, name=name, done=done, total=total, metrics=metrics, error=error, unit=unit, failures=1)
     text = line(db, home, job, time.time(), width, 20)
     assert len(text) <= max(width, 75)  # so wide is what is never left out: name, bar, how far
     assert text.isprintable()
