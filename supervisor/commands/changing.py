@@ -1,6 +1,7 @@
 """Moving what is in the queue: pause, resume, cancel, retry, priority; of named jobs, or of all that a filter finds."""
 
 import argparse
+import dataclasses
 import time
 from collections.abc import Callable
 
@@ -23,9 +24,10 @@ def on_each(act: str) -> Callable[[argparse.Namespace], None]:
 
         home = homes.find(told.home)
         db = home.connect()
+        filtered = is_filtered(told, act)
         if getattr(told, "all", False):
             queue.set_paused(db, act == "pause")
-        elif is_filtered(told, act):
+        elif filtered:
             return on_filter(told, home, act)
         with transaction(db):
             for job_id in told.ids:
@@ -39,7 +41,14 @@ def is_filtered(told: argparse.Namespace, act: str) -> bool:
     """Whether jobs are chosen by a filter, not by ids. Raises Refused for both, and for neither."""
     from supervisor import filters
 
-    chosen = not filters.read(told, now=0.0).is_empty or getattr(told, "all_failed", False)
+    wanted, all_failed = filters.read(told, now=0.0), getattr(told, "all_failed", False)
+    chosen = not wanted.is_empty or all_failed
+    if getattr(told, "all", False):
+        if chosen or told.ids or told.dry_run:
+            raise Refused(f"{act} whom? --all is the whole queue: no ids, no filter and no --dry-run go with it")
+        return False
+    if all_failed and wanted.states:
+        raise Refused("retry whom? --all-failed chooses a state: take --state alone, or --all-failed")
     if chosen and told.ids:
         raise Refused(f"{act} whom? Either ids or a filter, not both")
     if told.dry_run and not chosen:
@@ -55,7 +64,9 @@ def on_filter(told: argparse.Namespace, home: Home, act: str, priority: int = 0)
     from supervisor import bulk, filters
 
     now = time.time()
-    wanted = filters.Filter(states=("failed",)) if getattr(told, "all_failed", False) else filters.read(told, now=now)
+    wanted = filters.read(told, now=now)
+    if getattr(told, "all_failed", False):
+        wanted = dataclasses.replace(wanted, states=("failed",))
     if told.dry_run:
         return show_who(told, home, bulk.who(home.connect(), act, wanted, now=now), f"would be {DONE[act]}")
     count = bulk.apply(home.connect(), act, wanted, now=now, priority=priority)

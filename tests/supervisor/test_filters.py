@@ -168,6 +168,16 @@ def test_retry_all_failed_leaves_what_was_cancelled(tower):
     assert (tower.job(failed).state, tower.job(cancelled).state) == ("queued", "cancelled")
 
 
+def test_retry_all_failed_of_a_name_leaves_the_others_that_failed(tower):
+    ids = [tower.add("sleep", "--name", name) for name in ("mine", "other")]
+    for job_id in ids:
+        queue.claim(tower.db, "gpu", now=time.time())
+        queue.fail(tower.db, job_id, 1, "why", now=time.time())
+    assert tower.ctl("retry", "--all-failed", "--name", "mine") == "1 job queued again\n"
+    assert [tower.job(job_id).state for job_id in ids] == ["queued", "failed"]
+    assert "take --state alone" in tower.ctl("retry", "--all-failed", "--state", "cancelled", code=1)
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

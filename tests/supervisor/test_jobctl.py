@@ -177,6 +177,15 @@ def test_the_whole_queue_is_paused_and_resumed(tower):
     assert queue.is_paused(tower.db) is False
 
 
+@pytest.mark.parametrize("words", [("--kind", "sleep"), (1,), ("--dry-run",), ("--name", "n*", "--dry-run")])
+@pytest.mark.parametrize("act", ["pause", "resume"])
+def test_the_whole_queue_and_some_of_it_is_neither(tower, act, words):
+    tower.add("sleep")
+    queue.set_paused(tower.db, act == "resume")
+    assert f"{act} whom? --all is the whole queue" in refused(tower, act, "--all", *words)
+    assert queue.is_paused(tower.db) is (act == "resume")
+
+
 def test_priority_takes_ids_and_then_a_number(tower):
     ids = [tower.add("sleep") for _ in range(2)]
     tower.ctl("priority", *ids, 7)
