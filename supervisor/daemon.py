@@ -267,8 +267,9 @@ class Daemon:
     def sweep(self, child: Child) -> Phase:
         """Once nothing of its tree is left, it is over. A program's tree has the grace that its leader had."""
         alive = [other for other in self.children if other.status is None]
-        unmarked = child.job.lane == "gpu" or not any(other.claimed for other in alive)
-        left = child.others({other.pid for other in alive}, unmarked=unmarked)
+        marked = child.claimed or all(other.mark != child.mark for other in self.children if other.claimed)
+        unmarked = (child.claimed and child.job.lane == "gpu") or not any(other.claimed for other in alive)
+        left = child.others({other.pid for other in alive}, marked=marked, unmarked=unmarked)
         if not left:
             self._finish(child)
             return Phase.SWEEPING

@@ -139,16 +139,17 @@ class Child:
                 if (report := _parse(line)) is not None:
                     yield report
 
-    def others(self, known: set[int], *, unmarked: bool) -> list[tree.Process]:
+    def others(self, known: set[int], *, marked: bool, unmarked: bool) -> list[tree.Process]:
         """What is left of its tree after the leader. known: the pids of all leaders.
 
         While we live, our children that we did not start are orphans of some tree. Their mark names the attempt.
+        marked: whether those with its mark are this one's: who stood by in vain has the mark of who began in its place.
         unmarked: whether those that cleared it count as this one's, where it has no cgroup to tell.
         """
         left = cgroup.members(self.group) if self.group is not None else []
         for orphan in tree.adopted(known):
             mark = tree.mark_of(orphan.pid)
-            if mark == self.mark or (mark is None and self.group is None and unmarked):
+            if (marked and mark == self.mark) or (unmarked and mark is None and self.group is None):
                 left.append(orphan)
         return left
 

@@ -211,6 +211,23 @@ def test_what_a_job_on_the_gpu_has_started_outlives_the_end_of_a_cpu_job(tower, 
     assert alive(tower, pids) == []
 
 
+@cgroups_or_not
+def test_what_a_job_on_the_gpu_has_started_outlives_a_standby_that_is_sent_away(tower, cgroups):
+    with_cgroups(tower, cgroups)
+    tower.set(cgroups=cgroups, grace_s=0.3, standby=True)
+    pids = start_stragglers(tower, "stays", "closed_fds_empty_env")
+    tower.start()
+    until((pids / "all.tmp").exists)
+    waits = tower.sh("true")
+    until(lambda: tree.marked(f"{tower.home_id}:{waits}:"), "it stands by")
+    tower.ctl("cancel", waits)
+    until(lambda: not tree.marked(f"{tower.home_id}:{waits}:"), "it was sent away")
+    tower.until(tower.sh("true", "--lane", "cpu"), "succeeded")  # its end is seen after that of the standby
+    assert tree.read(int((pids / "closed_fds_empty_env").read_text())) is not None
+    tower.ctl("cancel", 1)
+    assert alive(tower, pids) == []
+
+
 def test_no_cgroup_is_left_behind(tower):
     with_cgroups(tower, True)
     pids = start_stragglers(tower, "killed", *WAYS)

@@ -137,6 +137,28 @@ def test_a_program_that_was_replaced_while_it_was_held_is_started_as_it_is_now(w
     assert "the newer one" in warm.log(second)
 
 
+def test_what_it_starts_in_the_background_is_not_taken_for_what_the_held_one_left(warm):
+    """Both are the same attempt, and so have the same mark."""
+    program = warm.path / "program"
+    shutil.copy(shutil.which("true") or "/bin/true", program)
+    second = warm.add("command", argv=(program,))
+    warm.start()
+    outdated = held(warm, second)
+    newer = warm.path / "newer"
+    begin = f"(sleep 600 & echo $! > {warm.path}/new; mv {warm.path}/new {warm.path}/pid)"
+    newer.write_text(f"#!/bin/sh\n{begin}\nwhile :; do sleep 0.1; done\n")
+    newer.chmod(0o700)
+    os.replace(newer, program)
+    open_gate(warm)
+    until((warm.path / "pid").exists)
+    until(lambda: tree.read(outdated.pid) is None, "the other one was dropped")
+    warm.until(warm.sh("true", "--lane", "cpu"), "succeeded")  # its end is seen after that of the other one
+    assert tree.read(int((warm.path / "pid").read_text())) is not None
+    warm.ctl("cancel", second)
+    warm.until(second, "cancelled")
+    assert tree.read(int((warm.path / "pid").read_text())) is None
+
+
 def test_a_program_with_rights_of_its_own_is_never_held(warm):
     """The kernel gives no rights to a program that another process holds."""
     program = warm.path / "program"
