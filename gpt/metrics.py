@@ -70,14 +70,17 @@ class Skip:
     at: float
 
 
-def open_metrics(path: Path, *, last_step: int) -> sqlite3.Connection:
-    """Open for writing, with the steps after last_step forgotten."""
+def open_metrics(path: Path, *, last_step: int, contexts_seen: int = 0) -> sqlite3.Connection:
+    """Open for writing, with the steps after last_step forgotten, and what was skipped past contexts_seen.
+
+    contexts_seen: how far in its data the run stands. A skip before that did happen, whatever step it would have been.
+    """
     db = sqlite3.connect(path)
     db.execute("pragma journal_mode = wal")
     db.execute("pragma synchronous = full")
     db.executescript(SCHEMA)
     with db:
-        db.execute("delete from skip where step > ?", (last_step,))
+        db.execute("delete from skip where first_place >= ?", (contexts_seen,))
     forget_after(db, last_step)
     return db
 

@@ -125,7 +125,7 @@ class Trainer:
         self.saved_at = time.monotonic()
         workdir.mkdir(parents=True, exist_ok=True)
         own = workdir / "metrics.db" if ranks.is_first else Path(":memory:")  # of which little is kept
-        self.metrics = metrics.open_metrics(own, last_step=self.step)
+        self.metrics = metrics.open_metrics(own, last_step=self.step, contexts_seen=self.contexts_seen)
         torch.set_flush_denormal(True)  # a rare token's moments shrink into numbers that are slow on a CPU
 
     def _make_model(self, config: TrainConfig) -> None:

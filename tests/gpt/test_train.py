@@ -329,6 +329,18 @@ def test_a_run_that_is_stopped_and_resumed_skips_and_goes_back_at_the_same_place
     assert losses(tmp_path / "resumed") == losses(tmp_path / "straight")
 
 
+def test_told_to_stop_right_after_a_skipped_step_the_ledger_keeps_that_it_was_skipped(long_pack, tmp_path, monkeypatch):
+    """Saved then, the run stands past that data: it is not read again, so nobody would write the skip anew."""
+    spoil(monkeypatch, {context_of_step(long_pack, 3)})
+    it = config(long_pack, steps=6)
+    list(train(it, tmp_path / "straight"))
+    questions = iter(range(1, 1000))  # two of each step, the skipped one among them: the seventh comes after it
+    assert len(list(train(it, tmp_path / "stopped", stop=lambda: next(questions) == 7))) == 2
+    list(train(it, tmp_path / "stopped"))
+    assert skips(tmp_path / "stopped") == skips(tmp_path / "straight") != []
+    assert ledger(tmp_path / "stopped") == ledger(tmp_path / "straight")
+
+
 def test_a_loss_that_stays_no_number_ends_the_run_and_keeps_the_checkpoint_before(long_pack, tmp_path, monkeypatch):
     run = train(config(long_pack), tmp_path)
     assert [next(run).number for _ in range(7)] == list(range(1, 8))
