@@ -309,15 +309,20 @@ def set_priority(db: sqlite3.Connection, job_id: int, priority: int, *, now: flo
         _log(db, job_id, job.attempt, "priority", str(priority), at=now)
 
 
-def set_args(db: sqlite3.Connection, job_id: int, args: Mapping[str, Any], *, now: float) -> None:
-    """New args for a job that does not run."""
+def set_args(
+    db: sqlite3.Connection, job_id: int, args: Mapping[str, Any], *, now: float, preemptible: bool | None = None
+) -> None:
+    """New args for a job that does not run. preemptible: what they make of it; None: as it was."""
     with transaction(db):
         job = get(db, job_id)
         if job.state in ("running", "succeeded"):
             raise Refused(f"job {job_id} is {job.state}: pause it first" if job.state == "running" else
                           f"job {job_id} has succeeded: add a new one instead")  # fmt: skip
         env_id = rows.share(db, args.get("env"))
-        db.execute("update job set args = ?, env_id = ? where id = ?", (rows.fold(args), env_id, job_id))
+        db.execute(
+            "update job set args = ?, env_id = ?, preemptible = coalesce(?, preemptible) where id = ?",
+            (rows.fold(args), env_id, preemptible, job_id),
+        )
         if job.env_id is not None and job.env_id != env_id:
             shared.forget(db, [job.env_id])
         _log(db, job_id, job.attempt, "edited", at=now)

@@ -57,7 +57,8 @@ def write(home: Home, found: Sequence[Any], args: Mapping[int, Mapping[str, Any]
                 raise Refused(f"job {job.id}: {error}" if len(found) > 1 else str(error)) from error
             if queue.get(db, job.id).args != job.args:
                 raise Refused(f"the args of job {job.id} were changed by somebody else meanwhile: look again")
-            queue.set_args(db, job.id, jobs.kind.as_given(good), now=time.time())
+            may_stop = job.evergreen_id is not None or jobs.kind.is_preemptible(job.kind, good)
+            queue.set_args(db, job.id, jobs.kind.as_given(good), now=time.time(), preemptible=may_stop)
 
 
 def edit_by_hand(home: Home, found: Sequence[Any]) -> None:

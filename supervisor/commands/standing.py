@@ -70,6 +70,7 @@ def edit(told: argparse.Namespace) -> None:
         jobs.kind.check(one.kind, args, home.path)
         plain = jobs.kind.as_given(args)
         changes |= {"args": plain, "origin": origin.of_add(told.said, one.kind, plain)}
+        changes["preemptible"] = one.what == "evergreen" or jobs.kind.is_preemptible(one.kind, args)
     if told.vram is not None:
         vram.refuse_more_than_all(db, told.vram)
         changes["needs_vram_mib"] = told.vram

@@ -11,7 +11,7 @@ import pytest
 from tower import Tower
 
 import jobs.kind
-from supervisor import jobctl, queue
+from supervisor import jobctl, queue, standing
 from supervisor.commands import kinds
 from supervisor.job import NewJob
 
@@ -203,6 +203,23 @@ def test_edit_changes_args_and_refuses_bad_ones(tower):
     assert tower.job(job).args == {"seconds": 4.0, "tick_s": 0.5}
     assert "sleep has no setting 'x'" in refused(tower, "edit", job, "--set", "x=1")
     assert "there is no job 99" in refused(tower, "edit", 99, "--set", "seconds=1")
+
+
+def test_a_program_that_is_edited_to_be_preemptible_is_so(tower):
+    job = int(tower.ctl("add", "command", "--", "true"))
+    assert tower.job(job).preemptible is False
+    tower.ctl("edit", job, "--set", "preemptible=true")
+    assert tower.job(job).preemptible is True
+    tower.ctl("edit", job, "--set", "preemptible=false")
+    assert tower.job(job).preemptible is False
+
+
+def test_one_that_an_evergreen_made_stays_preemptible_when_it_is_edited(tower):
+    tower.ctl("evergreen", "add", "spare", "command", "--", "true")
+    made = standing.claim(tower.db, now=time.time())
+    queue.release(tower.db, made.id, made.attempt, "for the edit", now=time.time())
+    tower.ctl("edit", made.id, "--set", "argv=false")
+    assert tower.job(made.id).preemptible is True
 
 
 # ── looking ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -170,6 +170,19 @@ def test_edited_disabled_or_removed_its_job_goes_on_as_it_is(db):
         standing.get(db, "evergreen", "a")
 
 
+def test_the_job_of_one_that_is_disabled_comes_back_to_the_lane_until_it_is_over(db):
+    plant(db, "a")
+    job = standing.claim(db, now=0)
+    standing.disable(db, standing.get(db, "evergreen", "a"))
+    queue.release(db, job.id, job.attempt, "a higher priority needs the GPU", now=5)
+    assert standing.peek(db, now=6).id == job.id
+    again = standing.claim(db, now=6)
+    assert (again.id, again.attempt) == (job.id, 2)
+    queue.succeed(db, again.id, again.attempt, now=7)
+    assert not standing.is_due(db, now=8)
+    assert standing.claim(db, now=8) is None
+
+
 def test_a_queue_that_holds_only_an_evergreens_job_can_be_left(db):
     plant(db, "a")
     job = standing.claim(db, now=0)
@@ -388,6 +401,7 @@ def test_a_schedule_by_jobctl_with_a_program_of_ones_own(tower, monkeypatch):
     [one] = json.loads(tower.ctl("schedule", "list", "--json"))
     assert one["next_at"] == before + HOUR
     assert (one["args"]["preemptible"], one["args"]["cwd"]) == (True, cwd)
+    assert one["preemptible"] is True
     assert "30 4 * * 1 Europe/Berlin" in tower.ctl("schedule", "list")
 
 
