@@ -23,10 +23,10 @@ EVERGREEN_PRIORITY = -1000  # so that whatever is added interrupts it
 EVERY_S = 1.0  # the least between two jobs of one evergreen: those of one that ends at once must not fill the queue
 DAY_S = 86400.0
 
-# Evergreens whose job could be claimed or made now, or is to be judged.
+# Evergreens whose job could be claimed or made now, or is to be judged. One that is disabled still has its job go on.
 DUE = """
     from standing left join job on job.id = standing.job_id
-    where standing.what = 'evergreen' and standing.enabled = 1 and coalesce(standing.next_at, 0) <= :now and (
+    where standing.what = 'evergreen' and (standing.enabled = 1 or job.state = 'queued') and coalesce(standing.next_at, 0) <= :now and (
         job.id is null or job.state in ('succeeded', 'cancelled', 'failed')
         or (job.state = 'queued' and job.blockers = 0 and job.available_at <= :now)
     )"""
@@ -100,10 +100,11 @@ def all_of(db: sqlite3.Connection, what: str) -> list[Standing]:
 
 
 def edit(db: sqlite3.Connection, changed: Standing, *, now: float) -> None:
-    """Its template, weight and time from now on; the job it has stays as it is."""
+    """Its template, weight and time from now on; the job it has stays as it is, and so does a time that has come."""
     with transaction(db):
-        next_at = changed.next_at
-        if changed.cron:
+        was = get(db, changed.what, changed.name)
+        next_at = was.next_at
+        if changed.cron and (changed.cron, changed.timezone) != (was.cron, was.timezone):
             next_at = cron.next_after(changed.cron, changed.timezone or "UTC", now)
         db.execute(
             "update standing set args = ?, priority = ?, preemptible = ?, max_failures = ?, weight = ?, cron = ?,"

@@ -310,6 +310,21 @@ def test_what_was_missed_is_made_up_for_once(db):
     assert standing.wakes_at(db, now=10 * DAY) == 10 * DAY + 3 * HOUR
 
 
+def test_what_was_missed_is_made_up_for_though_it_was_edited_meanwhile(db):
+    standing.add(db, NIGHTLY, now=0)
+    standing.edit(db, replace(standing.get(db, "schedule", "nightly"), priority=5), now=10 * DAY)
+    standing.fire(db, now=10 * DAY)
+    assert jobs(db) == ["nightly"]
+
+
+def test_another_cron_line_counts_from_now(db):
+    standing.add(db, NIGHTLY, now=0)
+    standing.edit(db, replace(standing.get(db, "schedule", "nightly"), cron="0 5 * * *"), now=10 * DAY)
+    standing.fire(db, now=10 * DAY)
+    assert jobs(db) == []
+    assert standing.wakes_at(db, now=10 * DAY) == 10 * DAY + 5 * HOUR
+
+
 def test_jobs_do_not_pile_up_behind_a_long_one(db):
     standing.add(db, NIGHTLY, now=0)
     for night in range(3):
