@@ -26,7 +26,8 @@ DAY_S = 86400.0
 # Evergreens whose job could be claimed or made now, or is to be judged. One that is disabled still has its job go on.
 DUE = """
     from standing left join job on job.id = standing.job_id
-    where standing.what = 'evergreen' and (standing.enabled = 1 or job.state = 'queued') and coalesce(standing.next_at, 0) <= :now and (
+    where standing.what = 'evergreen' and (standing.enabled = 1 or job.state = 'queued')
+    and coalesce(standing.next_at, 0) <= :now and (
         job.id is null or job.state in ('succeeded', 'cancelled', 'failed')
         or (job.state = 'queued' and job.blockers = 0 and job.available_at <= :now)
     )"""
