@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 WEIGHTS, CONFIG, TOKENIZER, NOTE = "model.safetensors", "config.json", "tokenizer.model", "note.md"
 OPINIONS = ("best", "final")
+MAX_RUN_NAME = 64  # of the 128 that a model's name may have
 
 
 class DamagedModel(Exception):
@@ -49,6 +50,15 @@ def check_name(name: str) -> None:
     if words := set(re.split(r"[^a-z]+", name.lower())) & set(OPINIONS):
         raise BadConfig(
             f"{name!r} says {words.pop()!r}, which tomorrow's model makes a lie: name the facts, put praise in its note"
+        )
+
+
+def check_run_name(name: str) -> None:
+    """Raises BadConfig for a name that the names of a run's models can't begin with."""
+    check_name(name)
+    if len(name) > MAX_RUN_NAME:
+        raise BadConfig(
+            f"{name!r} has {len(name)} letters: take up to {MAX_RUN_NAME}, for its models' steps and losses come behind"
         )
 
 

@@ -200,6 +200,7 @@ class TrainConfig:
                 f"max_deviations={self.max_deviations}, max_skips={self.max_skips}, max_rollbacks="
                 f"{self.max_rollbacks}: take above 0 or none, and 0 or more"
             )
+        self._check_numbers()
         if self.decay not in schedule.DECAYS:
             raise BadConfig(f"decay={self.decay!r}: take one of {', '.join(schedule.DECAYS)}")
         if self.optimizer not in OPTIMIZERS:
@@ -221,6 +222,20 @@ class TrainConfig:
         starts = [start for start, _ in self.weight_decay]
         if not starts or starts[0] != 0 or sorted(set(starts)) != starts:
             raise BadConfig(f"weight_decay={self.weight_decay}: its phases begin at epoch 0 and ascend")
+
+    def _check_numbers(self) -> None:
+        """What torch and numpy would refuse, or obey to nobody's good, once the run has begun."""
+        if self.warmup_steps < 0 or self.eps <= 0 or not all(0 <= beta < 1 for beta in self.betas):
+            raise BadConfig(
+                f"warmup_steps={self.warmup_steps}, eps={self.eps}, betas={self.betas}: take 0 or more, above 0, and "
+                f"two from 0 to below 1"
+            )
+        if any(decay < 0 for _, decay in self.weight_decay):
+            raise BadConfig(f"weight_decay={self.weight_decay}: take 0 or more in each phase")
+        if not 0 <= self.seed < 2**63:
+            raise BadConfig(f"seed={self.seed}: take 0 to below 2^63")
+        if self.threads is not None and self.threads < 1:
+            raise BadConfig(f"threads={self.threads}: take 1 or more, or none for all")
 
     def to_json(self) -> dict[str, Any]:
         """Paths as text."""

@@ -100,7 +100,7 @@ class Args:
     draw_every_s: float = 60.0
 
     def __post_init__(self) -> None:
-        from gpt.archive import check_name
+        from gpt.archive import check_name, check_run_name
         from gpt.config import PRESETS, BadConfig
 
         if self.preset not in PRESETS:
@@ -127,7 +127,7 @@ class Args:
             if (value := getattr(self, field)) is not None and value < 1:
                 raise BadArgs(f"train takes {field} of 1 or more, or none, not {value}")
         try:
-            check_name(self.name)
+            check_run_name(self.name)
             check_name(self.init or self.name)
             train_config(self, Path(self.pack), model_config(self, vocab_size=2**20, context_len=1))
         except BadConfig as error:
@@ -154,8 +154,8 @@ def model_config(args: Args, *, vocab_size: int, context_len: int) -> "GPTConfig
     from gpt.config import GPTConfig
 
     return GPTConfig(
-        vocab_size=args.vocab_size or vocab_size,
-        context_len=args.context_len or context_len,
+        vocab_size=vocab_size if args.vocab_size is None else args.vocab_size,
+        context_len=context_len if args.context_len is None else args.context_len,
         **{name: getattr(args, name) for name in GPT_FIELDS},
     )
 

@@ -211,6 +211,16 @@ def test_too_little_gpu_memory_says_what_to_make_smaller(home, monkeypatch):
         ({"optimizer": "sgd"}, "optimizer='sgd': take one of adamw, muon"),
         ({"pack": "../other"}, "not a path inside the home|does not fit"),
         ({"stpes": 4}, "train has no setting 'stpes'"),
+        ({"warmup_steps": -1}, "warmup_steps=-1, eps=1e-08, .*: take 0 or more, above 0"),
+        ({"eps": 0.0}, "eps=0.0"),
+        ({"betas": [0.9, 1.0]}, r"betas=\(0.9, 1.0\): take .* two from 0 to below 1"),
+        ({"weight_decay": [0.1, -0.1]}, "take 0 or more in each phase"),
+        ({"seed": -1}, r"seed=-1: take 0 to below 2\^63"),
+        ({"seed": 2**63}, "take 0 to below"),
+        ({"threads": 0}, "threads=0: take 1 or more, or none for all"),
+        ({"vocab_size": 0}, "vocab_size=0: take 1 or more"),
+        ({"context_len": 0}, "context_len=0: take 1 or more"),
+        ({"name": "a" * 65}, "has 65 letters: take up to 64, for its models' steps and losses come behind"),
     ],
 )
 def test_args_that_can_not_work_are_refused_before_they_are_queued(changes, says):
