@@ -15,6 +15,13 @@ from supervisor.errors import Refused
 from supervisor.home import Home
 from supervisor.job import MAX_FAILURES, NewJob
 
+OF_ONE = {  # an option of a job that is added alone: (what argparse calls it, what a line of very many does)
+    "--name": ("name", "name"), "--tag": ("tag", "tags"), "--priority": ("priority", "priority"),
+    "--lane": ("lane", "lane"), "--after": ("after", "after"), "--at": ("at", "not_before"),
+    "--in": ("delay", "not_before"), "--max-failures": ("max_failures", "max_failures"),
+    "--vram": ("vram", "needs_vram_mib"), "--stall": ("stall", "stall_s"), "--set": ("set", "args"),
+    "--args": ("args", "args"),
+}  # fmt: skip
 PATIENCE_S = 600  # of who has read very many lines, for others who write
 
 
@@ -57,6 +64,9 @@ def add_lines(told: argparse.Namespace) -> None:
 
     if told.kind is not None or told.program is not None:
         raise Refused("--from takes the kinds from its lines: name no other beside it")
+    for option, (name, field) in OF_ONE.items():
+        if getattr(told, name) not in (None, 0, []):
+            raise Refused(f"{option} beside --from says nothing: each line has its own, the field {field!r}")
     home, now = homes.find(told.home), time.time()
     came = origin.of_add(told.said, "", {})
     gc.disable()  # it would look through all lines again and again, a quarter of the time, and find nothing

@@ -2,10 +2,11 @@
 
 import io
 import json
+import re
 
 import pytest
 
-from supervisor import bulk, queue
+from supervisor import bulk, lines, queue
 from supervisor.job import NewJob
 
 
@@ -95,6 +96,21 @@ def test_a_file_that_is_no_text_is_refused(tower, tmp_path):
     path = tmp_path / "jobs.jsonl"
     path.write_bytes(b'{"kind": "sleep"}\n\xff\xfe\x00')
     assert "it takes text in UTF-8" in tower.ctl("add", "--from", path, code=1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--priority", 7), ("--name", "n"), ("--tag", "t"), ("--lane", "cpu"), ("--after", 1), ("--at", "03:00"),
+        ("--in", "5h"), ("--max-failures", 9), ("--vram", 100), ("--stall", "1h"), ("--set", "seconds=3"),
+        ("--args", "args.json"),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_one_job_beside_very_many_is_refused_not_dropped(tower, tmp_path, words):
+    said = tower.ctl("add", "--from", write(tmp_path, {"kind": "sleep"}), *words, code=1)
+    assert f"{words[0]} beside --from says nothing" in said
+    assert re.search(r"the field '(\w+)'", said)[1] in lines.FIELDS
+    assert count(tower) == 0
     assert count(tower) == 0
 
 
