@@ -26,14 +26,14 @@ class Args:
 
 def check(args: Args, home: Path) -> None:
     """Refuse to queue what can't be written. A model that is not there yet may be when it starts."""
+    from datagen import files
     from gpt.archive import read_config
-    from gpt.config import BadConfig
     from gpt.to_gguf import architecture_of
 
-    if (folder := home / "models" / args.model).is_dir():
+    if files.is_complete(folder := home / "models" / args.model):
         try:
             architecture_of(read_config(folder))
-        except (BadConfig, OSError, ValueError) as error:
+        except (OSError, ValueError) as error:  # a BadConfig, or a file that is no config
             raise BadArgs(f"gguf: {error}") from error
 
 

@@ -136,16 +136,17 @@ class Args:
 
 def check(args: Args, home: Path) -> None:
     """Refuse to queue what begins with a model of another shape. One that is not there yet may be when it starts."""
+    from datagen import files
     from gpt import archive
-    from gpt.config import BadConfig, check_same_shape
+    from gpt.config import check_same_shape
 
-    if args.init is None or not (folder := home / "models" / args.init).is_dir():
+    if args.init is None or not files.is_complete(folder := home / "models" / args.init):
         return
-    given = archive.read_config(folder)
     try:
+        given = archive.read_config(folder)
         wanted = model_config(args, vocab_size=given.vocab_size, context_len=given.context_len)
         check_same_shape(args.init, given, wanted)
-    except BadConfig as error:
+    except (OSError, ValueError) as error:  # a BadConfig, or a file that is no config
         raise BadArgs(f"train: {error}") from error
 
 

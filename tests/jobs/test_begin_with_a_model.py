@@ -112,6 +112,23 @@ def test_one_that_is_not_there_yet_is_queued_and_refused_only_when_it_starts(hom
         train(home, 7, init="tomorrow")
 
 
+def test_one_that_is_being_written_right_now_may_be_there_when_it_starts(home: Path) -> None:
+    (home / "models" / FIRST / files.MANIFEST).unlink()
+    for begun in (archive.CONFIG, archive.WEIGHTS):
+        kind.check("train", kind.parse("train", {**TRAIN, "init": FIRST}), home)
+        kind.check("gguf", kind.parse("gguf", {"model": FIRST}), home)
+        (home / "models" / FIRST / begun).unlink()
+
+
+@pytest.mark.parametrize(("job", "named"), [("train", "init"), ("gguf", "model")])
+def test_a_model_whose_config_can_not_be_read_is_refused_before_it_is_queued(home: Path, job: str, named: str) -> None:
+    config, given = home / "models" / FIRST / archive.CONFIG, (TRAIN if job == "train" else {})
+    for text, says in (("{", "Expecting property name"), ('{"depth": 1}', "which this version does not know")):
+        config.write_text(text)
+        with pytest.raises(BadArgs, match=f"{job}: .*{says}"):
+            kind.check(job, kind.parse(job, {**given, named: FIRST}), home)
+
+
 def test_a_damaged_model_is_refused_by_name(home: Path) -> None:
     (home / "models" / FIRST / archive.WEIGHTS).write_bytes(b"\0" * 100)
     with pytest.raises(BadArgs, match=r"first/model\.safetensors is damaged"):
