@@ -281,9 +281,10 @@ def resume(db: sqlite3.Connection, job_id: int, *, now: float) -> None:
         _log(db, job_id, job.attempt, "resumed", at=now)
 
 
-AFRESH = (  # a job that was over, as it is when it is tried again
+AFRESH = (  # a job that was over, as it is when it is tried again; its evergreen may have gone on without it
     "state = 'queued', finished_at = null, failures = 0, losses = 0, idle_releases = 0, outgrowths = 0, error = null,"
-    " available_at = :now"
+    " available_at = :now,"
+    " evergreen_id = (select one.id from standing as one where one.id = job.evergreen_id and one.job_id = job.id)"
 )
 
 

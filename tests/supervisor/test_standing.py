@@ -11,8 +11,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from supervisor import cron, ledger, queue, standing
+from supervisor import bulk, cron, ledger, queue, standing
 from supervisor.errors import Refused
+from supervisor.filters import Filter
 from supervisor.job import NewJob
 from supervisor.standing import Standing
 
@@ -181,6 +182,30 @@ def test_the_job_of_one_that_is_disabled_comes_back_to_the_lane_until_it_is_over
     queue.succeed(db, again.id, again.attempt, now=7)
     assert not standing.is_due(db, now=8)
     assert standing.claim(db, now=8) is None
+
+
+@pytest.mark.parametrize("how", ["by its id", "by a filter"])
+def test_a_job_tried_again_when_its_evergreen_has_another_one_is_a_job_like_others(db, how):
+    plant(db, "a")
+    first = standing.claim(db, now=0)
+    queue.end_cancelled(db, first.id, first.attempt, now=1)
+    second = standing.claim(db, now=2)
+    if how == "by its id":
+        queue.again(db, first.id, now=3)
+    else:
+        bulk.apply(db, "retry", Filter(states=("cancelled",)), now=3)
+    assert queue.get(db, second.id).evergreen_id is not None
+    queue.succeed(db, second.id, second.attempt, now=4)
+    assert queue.claim(db, "gpu", now=5).id == first.id
+
+
+def test_the_newest_job_of_an_evergreen_tried_again_stays_its_job(db):
+    plant(db, "a")
+    job = standing.claim(db, now=0)
+    queue.end_cancelled(db, job.id, job.attempt, now=1)
+    queue.again(db, job.id, now=2)
+    assert queue.peek(db, "gpu", now=3) is None
+    assert standing.claim(db, now=3).id == job.id
 
 
 def test_a_queue_that_holds_only_an_evergreens_job_can_be_left(db):
