@@ -393,16 +393,21 @@ class Daemon:
 
     def _has_work(self, lane: str, now: float) -> bool:
         """Whether a job may be claimed for a lane. A busy one is not looked at: who holds its lock is no escaper."""
-        if not (self._free_slots(lane) and self._may_claim()):
+        if not self._free_slots(lane):
             return False
-        if not queue.has_due(self.db, lane, now=now) and not (
-            self._keeps_evergreens(lane) and standing.is_due(self.db, now=now)
-        ):
+        if not (self._may_claim() and self._is_due(lane, now)):
+            if lane == "gpu":
+                self.lane.forget_short()
             return False
         free = lane != "gpu" or self.lane.is_free()
         if self.lane.is_held:
             self.due["turn"] = min(self.due["turn"], time.monotonic() + SWEEP_EVERY_S)
         return free
+
+    def _is_due(self, lane: str, now: float) -> bool:
+        if queue.has_due(self.db, lane, now=now):
+            return True
+        return self._keeps_evergreens(lane) and standing.is_due(self.db, now=now)
 
     def _claim(self, lane: str, now: float) -> Job | None:
         """The next due job of a lane; on the GPU's, the next one that fits the card as it is."""
@@ -528,6 +533,7 @@ def main(argv: list[str] | None = None) -> int:
     told = parser.parse_args(argv)
     try:
         home = homes.find(told.home)
+        database.require_access(home.path)
         options = settings.read(home.path)
         lock = home.hold()
         damage.mend(home)

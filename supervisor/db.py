@@ -22,8 +22,10 @@ def connect(
     path: Path, *, durable: bool = True, before_migration: Callable[[], None] = lambda: None
 ) -> sqlite3.Connection:
     """Open an existing queue.db, led to this version. Raises Refused with a sentence when it can't be used as it is."""
+    require_access(path.parent)
     if not path.exists():
         raise Refused(f"there is no queue at {path}: start `jobd -C {path.parent}` or `jobctl -C {path.parent} init`")
+    require_access(path)
     try:
         version = _version(path)  # before anything is written, a newer queue's journal included
         if 0 < version < VERSION:
@@ -45,6 +47,23 @@ def connect(
             "It was left as it is: update Neverrest, or use another home"
         )
     raise Refused(f"{path} is no queue of Neverrest's. It was left as it is: take another home with -C")
+
+
+def require_access(path: Path) -> None:
+    """Raises Refused when we may not read and write a home, or a file in it: most likely it is another account's."""
+    if os.access(path, os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0)):
+        return
+    import pwd
+
+    def name(uid: int) -> str:
+        try:
+            return pwd.getpwuid(uid).pw_name
+        except KeyError:
+            return f"uid {uid}"
+
+    me, owner = os.geteuid(), os.stat(path).st_uid
+    todo = f"be {name(owner)}, or chown the home" if me != owner else "see its modes, and how its disk is mounted"
+    raise Refused(f"{path} belongs to {name(owner)}; you are {name(me)}, who may not read and write it: {todo}")
 
 
 def create(path: Path, *, last_id: int = 0) -> None:

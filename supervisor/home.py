@@ -63,7 +63,9 @@ class Home:
 
     def hold(self) -> int:
         """jobd's lock on this home, held as long as the descriptor lives. Raises Refused when another jobd has it."""
-        descriptor = os.open(self.path / "jobd.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        lock = self.path / "jobd.lock"
+        db.require_access(lock if lock.exists() else self.path)
+        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         give_up = time.monotonic() + LOCK_WAIT_S
         while True:
             try:

@@ -158,12 +158,14 @@ def init(told: argparse.Namespace) -> None:
 
 def make_home(path: Path) -> None:
     """A folder with an empty queue."""
+    from supervisor import db as database
     from supervisor.house import damage
 
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Refused(f"the home {path} can't be made: {error.strerror}") from error
+    database.require_access(path)
     damage.begin(Home(path))
 
 

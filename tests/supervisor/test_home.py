@@ -1,6 +1,10 @@
 """Which folder is the home, its bell, and how queue.db comes to be."""
 
 import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +35,38 @@ def test_without_a_home_a_sentence_says_what_to_do(tmp_path):
         homes.find(None)
     with pytest.raises(Refused, match=f"the home {tmp_path}/nowhere is not a folder"):
         homes.find("nowhere")
+
+
+AS_NOBODY = """
+import os, sys
+from supervisor import daemon, jobctl  # before: the checkout may be closed to others
+from supervisor.house import damage
+from supervisor.screen import watch
+who, words = sys.argv[1], sys.argv[2:]
+os.setgroups([]), os.setgid(65534), os.setuid(65534)
+sys.exit({"jobctl": jobctl.main, "jobd": daemon.main}[who](words))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.parametrize("closed", [".", "queue.db", "jobd.lock"])
+@pytest.mark.parametrize("words", [("jobctl", "list"), ("jobctl", "init"), ("jobd",)])
+def test_a_home_of_another_account_is_refused_and_says_whose_it_is(words, closed):
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to others
+        path = Path(folder)
+        database.create(path / "queue.db")
+        (path / "jobd.lock").touch()
+        for each in (path, path / "queue.db", path / "jobd.lock"):
+            each.chmod(0o777)
+        (path / closed).chmod(0o700)
+        asked = [sys.executable, "-c", AS_NOBODY, *words, "-C", folder]
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=60)
+    if (words[-1], closed) in (("list", "jobd.lock"), ("init", "queue.db"), ("init", "jobd.lock")):
+        assert done.returncode == 0
+    else:
+        assert done.returncode == 1
+        assert "belongs to root; you are nobody, who may not read and write it: be root" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_home_without_a_queue_says_how_to_make_one(tmp_path):
