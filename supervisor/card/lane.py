@@ -144,6 +144,10 @@ class Lane:
         self._short[job.id] = f"{needs}; held by {self._held_by}"
         return False
 
+    def forget_short(self) -> None:
+        """Nobody is due, or nobody may be claimed: it is not for want of memory that the card rests."""
+        self._short = {}
+
     def fitted(self, db: sqlite3.Connection, job: Job) -> Job:
         """The job with the micro_batch that was learned to fit a card with so much free."""
         room = self._room(freed=True)

@@ -41,6 +41,12 @@ def waits(tower: Tower, job_id: int) -> str:
     return tower.shown(job_id)["waiting_for"] or ""
 
 
+def lane_is(tower: Tower) -> str:
+    """The class of the ledger that is open now."""
+    row = tower.db.execute("select class from span where closed = 0").fetchone()
+    return row["class"] if row else ""
+
+
 HOLD = f"{TAKE}\nimport signal, time\ntake(int(sys.argv[1]))\n"
 STAY = "import pathlib\nwhile not pathlib.Path('free').exists(): time.sleep(0.02)\n"  # until told to go
 
@@ -137,6 +143,16 @@ def test_a_job_waits_while_a_stranger_holds_what_it_needs_and_a_smaller_one_goes
     game.kill()
     game.wait()
     tower.until(big, "succeeded")
+
+
+@pytest.mark.parametrize(("deed", "then"), [(("cancel", 1), "empty"), (("pause", "--all"), "paused")])
+def test_the_lane_waits_for_memory_only_as_long_as_somebody_waits_for_it(tower, card, stranger, deed, then):
+    stranger(8000)
+    tower.sh("true", "--vram", 9000)
+    start(tower)
+    until(lambda: lane_is(tower) == "waiting-vram", "the ledger says what it waits for")
+    tower.ctl(*deed)
+    until(lambda: lane_is(tower) == then, "and that it waits no more")
 
 
 def test_a_job_that_was_overtaken_takes_the_card_back_as_soon_as_it_fits(tower, card, stranger):
