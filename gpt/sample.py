@@ -34,10 +34,12 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.max_new_tokens < 1 or self.temperature < 0:
+        if self.max_new_tokens < 1 or not 0 <= self.temperature < math.inf:
             raise BadConfig(
                 f"max_new_tokens={self.max_new_tokens}, temperature={self.temperature}: take 1 or more, and 0 or more"
             )
+        if not 0 <= self.seed < 2**63:
+            raise BadConfig(f"seed={self.seed}: take 0 to below 2^63")
         if (self.top_k is not None and self.top_k < 1) or (self.top_p is not None and not 0 < self.top_p <= 1):
             raise BadConfig(f"top_k={self.top_k}, top_p={self.top_p}: take 1 or more, above 0 to 1, or none")
         if (self.min_p is not None and not 0 < self.min_p <= 1) or not 1 <= self.repetition_penalty < math.inf:

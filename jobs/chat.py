@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gpt.tokenizer import Tokenizer
 
 MAX_NEW_TOKENS = 96
+INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 SAMPLING: dict[str, tuple[type, str]] = {  # option: its type, and what it says; jobctl takes the same ones
     "max-new-tokens": (int, f"an answer's longest (default {MAX_NEW_TOKENS})"),
     "temperature": (float, "0, the default: always the likeliest token"),
@@ -45,7 +46,7 @@ class Answer:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 done, 1 refused with a sentence."""
+    """0 done, 1 refused with a sentence, 130 left with Ctrl-C."""
     parser = argparse.ArgumentParser(prog="jobctl ask", description="Questions for a model of models/.")
     parser.add_argument("model")
     parser.add_argument("--home", type=Path, default=Path.cwd(), help="the folder that holds models/")
@@ -57,14 +58,23 @@ def main(argv: list[str] | None = None) -> int:
         parser.add_argument(f"--{option}", type=kind, help=text)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     args = parser.parse_args(argv)
+    try:
+        return talk(args)
+    except KeyboardInterrupt:
+        print()
+        return INTERRUPTED
+
+
+def talk(args: argparse.Namespace) -> int:
+    import torch
 
     from gpt.archive import DamagedModel, entry, load_model
-    from gpt.config import BadConfig
     from gpt.sample import Sampling
 
     try:
         told = {field: value for field in map(field_of, SAMPLING) if (value := getattr(args, field)) is not None}
         sampling = Sampling(**{"max_new_tokens": MAX_NEW_TOKENS, **told})
+        check_device(args.device)
         folder = args.home / "models" / args.model
         model, tokenizer = load_model(folder, args.device)
         longest = entry(folder).manifest.get("longest")
@@ -72,10 +82,27 @@ def main(argv: list[str] | None = None) -> int:
             print_answers(model, tokenizer, args.question, sampling, longest, args.json)
         else:
             chat(model, tokenizer, sampling, longest, args.model)
-    except (FileNotFoundError, DamagedModel, BadConfig) as error:
+    except (FileNotFoundError, DamagedModel, ValueError) as error:  # a BadConfig, or what is no text
         print(error, file=sys.stderr)
         return 1
+    except torch.OutOfMemoryError:
+        print(
+            f"{args.device} has too little memory free for it: leave --device out, and it runs on the CPU",
+            file=sys.stderr,
+        )
+        return 1
     return 0
+
+
+def check_device(name: str) -> None:
+    """Raises BadConfig for one that is not there."""
+    import torch
+
+    from gpt.config import BadConfig
+
+    cards = torch.cuda.device_count()
+    if name not in ("cpu", *(["cuda"] if cards else []), *(f"cuda:{index}" for index in range(cards))):
+        raise BadConfig(f"--device {name} is not here: take cpu{f', or cuda:0 to cuda:{cards - 1}' if cards else ''}")
 
 
 def ask(
@@ -115,9 +142,7 @@ def print_answers(
 
 
 def chat(model: "GPT", tokenizer: "Tokenizer", sampling: "Sampling", longest: int | None, name: str) -> None:
-    """Question by question until end of input."""
-    from gpt.config import BadConfig
-
+    """Question by question until end of input. Ctrl-C stops an answer; where there is none, it leaves."""
     print(f"{name}, {model.num_parameters() / 1e6:.1f} M parameters, on {model.device}. Ctrl-D leaves.")
     while True:
         try:
@@ -130,8 +155,11 @@ def chat(model: "GPT", tokenizer: "Tokenizer", sampling: "Sampling", longest: in
         started = time.monotonic()
         try:
             [answer] = ask(model, tokenizer, [question], sampling, longest)
-        except BadConfig as error:
+        except ValueError as error:  # a BadConfig, or what is no text
             print(error)
+            continue
+        except KeyboardInterrupt:
+            print("stopped")
             continue
         speed = answer.num_tokens / (time.monotonic() - started)
         print(f"{safe(answer.answer)}{'' if answer.stopped else ' ...'}\n  [{answer.num_tokens} tokens, {speed:.0f}/s]")

@@ -130,6 +130,25 @@ def test_chat_answers_until_the_input_ends(home, name, capsys, monkeypatch):
     assert "of 1 to 160 tokens each" in talk, "too long a question is said, and the talk goes on"
 
 
+def test_ctrl_c_stops_an_answer_not_the_talk_and_leaves_where_no_answer_is_on_its_way(home, name, capsys, monkeypatch):
+    from gpt import sample
+
+    calls, real = iter(range(10)), sample.prefill
+
+    def prefill(*given: object) -> object:
+        if next(calls) == 0:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    monkeypatch.setattr(sample, "prefill", prefill)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("When did it begin?\ncaf\udce9?\nWhere?\n"))
+    talk = said(capsys, 0, chat, name, "--home", home, "--max-new-tokens", 3)
+    stopped, answered = talk.index("stopped"), talk.index(" tokens, ")
+    assert stopped < talk.index("half of a character") < answered, "the talk went on"
+    calls = iter(range(10))
+    assert chat.main([name, "--home", str(home), "--question", "Where?"]) == 130
+
+
 def test_a_question_past_what_learned_positions_were_trained_on_is_answered_with_a_warning(home, name, capsys):
     longest = archive.entry(home / "models" / name).manifest["longest"]
     assert 100 < longest <= 160
@@ -148,7 +167,11 @@ def test_a_question_past_what_learned_positions_were_trained_on_is_answered_with
     [
         (["nobody"], "there is no model nobody"),
         (["MODEL", "--temperature", "-1"], "temperature=-1.0"),
+        (["MODEL", "--temperature", "nan"], "temperature=nan"),
+        (["MODEL", "--seed", "9" * 20], "seed=99999999999999999999: take 0 to below"),
+        (["MODEL", "--device", "gpu"], "--device gpu is not here: take cpu"),
         (["MODEL", "--question", "why " * 400], "of 1 to 160 tokens each"),
+        (["MODEL", "--question", "caf\udce9"], "half of a character"),
     ],
 )
 def test_what_can_not_be_asked_is_said(home, name, capsys, arguments, says):
