@@ -151,20 +151,23 @@ def ask(
 
 
 class Journal:
-    """Answers so far, one JSON line each behind a line that says what they answer. A torn last line is forgotten."""
+    """Answers so far, one JSON line each behind a line that says what they answer. A torn last line is forgotten.
+
+    What an earlier attempt left is never cut: it is put beside, without its torn line, and renamed. From a line on that a
+    power cut damaged the questions are asked again.
+    """
 
     def __init__(self, path: Path, inputs: dict[str, Any]) -> None:
         self.path, self.inputs = path, inputs
-        self.answers: dict[str, dict[str, Any]] = {}
-        lines = whole_lines(path)
-        if lines and json.loads(lines[0]) == inputs:
-            self.answers = {row["id"]: row for row in map(json.loads, lines[1:])}
+        header, rows = read_rows(path)
+        self.answers: dict[str, dict[str, Any]] = {row["id"]: row for row in rows} if header == inputs else {}
 
     def __enter__(self) -> None:
-        self._file = open(self.path, "w", encoding="utf-8")
-        for row in (self.inputs, *self.answers.values()):
-            self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        self._file.flush()
+        from datagen import files
+
+        rows = [self.inputs, *self.answers.values()]
+        files.write_whole(self.path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        self._file = open(self.path, "a", encoding="utf-8")
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
@@ -177,8 +180,16 @@ class Journal:
         self._file.flush()
 
 
-def whole_lines(path: Path) -> list[str]:
-    """The lines that were written to their end."""
-    if not path.exists():
-        return []
-    return path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+def read_rows(path: Path) -> tuple[Any, list[dict[str, Any]]]:
+    """A journal's first line and the answers behind it, up to the first line that is torn or damaged."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    found: list[Any] = []
+    for line in text.split("\n")[:-1]:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            break
+        if len(found) > 1 and not (isinstance(found[-1], dict) and {"id", "answer"} <= found[-1].keys()):
+            del found[-1]
+            break
+    return (found[0], found[1:]) if found else (None, [])

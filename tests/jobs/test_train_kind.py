@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from gpt import archive, checkpoint
 from gpt.config import GPTConfig
 from jobs import kind
 from jobs.contract import BadArgs, HomePath, OutOfGpuMemory, Run, Unfinished
-from jobs.kinds.answer import choose
+from jobs.kinds.answer import Journal, choose
 from jobs.picture import Picture
 from tests.jobs.small_home import TRAIN, run_kind, run_of, submitted
 
@@ -292,6 +294,31 @@ def test_answers_begun_and_left_end_as_if_never_left(home, trained):
         file.write('{"id": "r1", "answer": "cut o')  # the power went here
     run_kind(trained, 52, "answer", **asked, out="resumed")
     assert answers(trained, "resumed") == answers(trained, "straight")
+
+
+def test_answers_that_come_back_to_a_full_disk_keep_what_was_answered(tmp_path):
+    path, inputs = tmp_path / "answers.jsonl", {"model": "m"}
+    rows = [json.dumps({"id": f"q{number}", "answer": "5 July 1943" * 9}) for number in range(400)]
+    path.write_text("\n".join([json.dumps(inputs), *rows, ""]))
+    was = path.read_text()
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from jobs.kinds.answer import Journal; "
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (9999, 9999)); "
+        "Journal(Path(sys.argv[1]), {'model': 'm'}).__enter__()"
+    )
+    full = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    assert "File too large" in full.stderr
+    assert path.read_text() == was
+
+
+@pytest.mark.parametrize("damage", ["\0\0\0\n", "3\n", '{"id": "q1"}\n', "{\n", "\ufffd\n{}\n"])
+def test_a_journal_with_a_damaged_line_is_good_up_to_there(tmp_path, damage):
+    path, inputs = tmp_path / "answers.jsonl", {"model": "m"}
+    good = {"id": "q0", "answer": "yes"}
+    path.write_text(f"{json.dumps(inputs)}\n{json.dumps(good)}\n{damage}")
+    assert Journal(path, inputs).answers == {"q0": good}
+    path.write_text(damage)
+    assert Journal(path, inputs).answers == {}
 
 
 def test_the_untrained_twin_answers_under_its_own_name(trained):
