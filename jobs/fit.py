@@ -50,7 +50,8 @@ def fit(told: argparse.Namespace) -> dict[str, Any]:
     shape = model_config(args, vocab_size=told.vocab_size, context_len=told.context_len)
     config = train_config(args, Path(args.pack), shape)
     share = memory.LABELLED if told.labelled is None else told.labelled
-    rows = list(memory.table_of(config, told.context_len, 4 if args.dtype == "float32" else 2, share))
+    every = memory.table_of(config, told.context_len, 4 if args.dtype == "float32" else 2, share)
+    rows = [row for row in every if config.contexts_per_step // row.micro_batch % args.processes == 0]
     best = memory.largest_fitting(rows, told.free_mib, told.reserve_mib)
     card, found = measured(batches.Fits(told.home, batches.recipe(args, shape, told.context_len), ""), told.card)
     return {

@@ -63,6 +63,17 @@ def test_sizes_come_from_the_recipes_own_tokenizer_and_pack(tmp_path):
     assert (demo["context_len"], demo["parameters"]) == (512, 3_459_200)
 
 
+def test_what_processes_can_not_share_is_not_offered(tmp_path):
+    (tmp_path / "mine.toml").write_text(
+        '[[job]]\nname = "a"\nkind = "train"\n'
+        'args = { pack = "p", n_layer = 1, n_embd = 48, contexts_per_step = 12, processes = 2 }\n'
+    )
+    found = json.loads(fit(str(tmp_path / "mine.toml"), "--vram", "16376", "--json"))
+    assert [row["micro_batch"] for row in found["table"]] == [1, 2, 3, 6]
+    best = {"micro_batch": found["best"], "grad_accum": 12 // found["best"], "processes": 2}
+    assert jobs.kind.parse("train", {"pack": "p", **best}).processes == 2, "what it says to take is taken"
+
+
 def test_a_card_too_small_for_one_context_is_said():
     assert "Not even one context fits" in fit(str(RECIPES / "ww2-183m.toml"), "--vram", "6000")
 

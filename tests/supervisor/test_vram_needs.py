@@ -90,6 +90,13 @@ def test_what_ran_out_of_memory_is_halved_and_its_step_stays_the_same(db, micro_
         assert smaller[0] * smaller[1] == micro_batch * grad_accum
 
 
+def test_what_several_processes_share_is_made_smaller_so_that_they_can_share_it(db):
+    args = TRAIN | {"micro_batch": 5, "grad_accum": 2, "processes": 2}
+    assert vram.learn_fit(db, "train", args, CARD, 15000, now=1) == {"micro_batch": 1, "grad_accum": 10}, "2 x 5: no"
+    smaller = vram.fitted(db, added(db, args=args | {"micro_batch": 7, "grad_accum": 4}), CARD, 15000).args
+    assert jobs.kind.parse("train", smaller).processes == 2
+
+
 def test_the_fit_that_was_found_is_used_by_the_next_job_of_the_recipe_on_that_card(db):
     vram.learn_fit(db, "train", TRAIN, CARD, 15000, now=1)
     other = added(db, args=TRAIN | {"micro_batch": 16, "grad_accum": 4, "lr": 5.0})
