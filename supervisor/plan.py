@@ -35,10 +35,13 @@ from supervisor import queue
 from supervisor.db import transaction
 from supervisor.errors import Refused
 from supervisor.home import Home
-from supervisor.job import MAX_FAILURES, Job, NewJob
+from supervisor.job import LANES, MAX_FAILURES, Job, NewJob
 
 REFERENCE = re.compile(r"\{(\w[\w-]*)\.(\w+)\}")  # {job.arg}
-JOB_KEYS = {"name", "kind", "after", "args", "priority", "lane", "max_failures"}
+TAKES = {  # a [[job]], in words
+    "name": "text", "kind": "text", "after": "a list of names", "args": "a table", "priority": "a whole number",
+    "lane": "gpu or cpu", "max_failures": "a whole number, 1 or more",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,9 @@ def read(path: Path, overrides: Mapping[str, str]) -> Recipe:
         raise Refused(f"there is no recipe at {path}: those that come with Neverrest lie in jobs/recipes/") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise Refused(f"{path} is not a recipe: {error}") from error
+    for name, what, written in (("vars", dict, "[vars]"), ("job", list, "[[job]]"), ("finale", dict, "[finale]")):
+        if not isinstance(text.get(name, what()), what):
+            raise Refused(f"{path.name}: {name} = {text[name]!r} does not fit: it takes a table, {written}")
     values = {"name": text.get("name", path.stem), **text.get("vars", {})}
     if unknown := sorted(set(overrides) - set(values)):
         raise Refused(f"{path.name} has no variable {unknown[0]!r}: it has {', '.join(sorted(values))}")
@@ -66,12 +72,38 @@ def read(path: Path, overrides: Mapping[str, str]) -> Recipe:
     recipe = Recipe(str(values["name"]), _fill(text.get("job", []), values), _fill(text.get("finale", {}), values))
     if not recipe.jobs:
         raise Refused(f"{path} holds no [[job]]: see jobs/recipes/demo.toml for what a recipe looks like")
-    for job in recipe.jobs:
-        if unknown := sorted(set(job) - JOB_KEYS) or sorted({"name", "kind"} - set(job)):
-            raise Refused(
-                f"{path.name}: a [[job]] takes {', '.join(sorted(JOB_KEYS))}; look at {unknown[0]!r} in {job}"
-            )
+    if not isinstance(recipe.finale.get("questions", []), list):  # found out now, not after the hours of the run
+        raise Refused(f"{path.name}: questions = {recipe.finale['questions']!r} does not fit: it takes a list of texts")
+    if "/" in recipe.name:  # in keys it ends the name: what demo/x queued would look like demo's
+        raise Refused(f"{path.name}: a recipe's name takes no slash, and it is {recipe.name!r}")
+    names = [_look_at(path, job)["name"] for job in recipe.jobs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise Refused(f"{path.name}: there are {names.count(twice[0])} jobs called {twice[0]!r}: one name, one job")
     return recipe
+
+
+def _look_at(path: Path, job: Any) -> dict[str, Any]:
+    """A [[job]] that has what it needs, and nothing else. Raises Refused."""
+    if not isinstance(job, dict):
+        raise Refused(f"{path.name}: a [[job]] is a table, not {job!r}")
+    if unknown := sorted(set(job) - set(TAKES)) or sorted({"name", "kind"} - set(job)):
+        raise Refused(f"{path.name}: a [[job]] takes {', '.join(sorted(TAKES))}; look at {unknown[0]!r} in {job}")
+    if wrong := [key for key, value in job.items() if not _fits(key, value)]:
+        key = wrong[0]
+        raise Refused(f"{path.name}: {key} = {job[key]!r} of job {job['name']!r} does not fit: it takes {TAKES[key]}")
+    return job
+
+
+def _fits(key: str, value: Any) -> bool:
+    """Whether a [[job]] can hold this. A number may be text: `--set` gives no other."""
+    if key in ("priority", "max_failures"):
+        is_whole = type(value) in (int, str) and re.fullmatch(r"-?\d{1,18}", str(value)) is not None
+        return is_whole and (key == "priority" or int(value) >= 1)
+    if key == "after":
+        return isinstance(value, list) and all(isinstance(name, str) for name in value)
+    if key == "lane":
+        return value in LANES
+    return isinstance(value, dict if key == "args" else str)
 
 
 def plan(

@@ -29,6 +29,9 @@ run = "{name}"
 """
 
 
+A_JOB = "[[job]]\nname = 'a'\nkind = 'sleep'\n"
+
+
 @pytest.fixture
 def home(db, tmp_path) -> Home:
     return Home(tmp_path)
@@ -87,6 +90,23 @@ def test_what_comes_with_the_house_can_be_planned_by_name_only_of_kinds_there_ar
         ("[[job]]\nname = 'a'", "look at 'kind'"),
         ("[[job]]\nkind = 'sleep'", "look at 'name'"),
         ("[[job]]\nname = 'a'\nkind = 'sleep'\nargz = {}", "look at 'argz'"),
+        ("job = 3", "job = 3 does not fit"),
+        ("job = [1]", r"a \[\[job\]\] is a table, not 1"),
+        ("vars = 3\n[[job]]\nname = 'a'\nkind = 'sleep'\n", r"it takes a table, \[vars\]"),
+        ("finale = 3\n[[job]]\nname = 'a'\nkind = 'sleep'\n", r"it takes a table, \[finale\]"),
+        (A_JOB + "after = 'b'", "it takes a list of names"),
+        (A_JOB + "after = [[1]]", "it takes a list of names"),
+        (A_JOB + "priority = 'high'", "priority = 'high' of job 'a' does not fit: it takes a whole number"),
+        (A_JOB + "priority = 1.7", "it takes a whole number"),
+        (A_JOB + "max_failures = 0", "1 or more"),
+        (A_JOB + "max_failures = true", "1 or more"),
+        (A_JOB + "lane = 'tpu'", "it takes gpu or cpu"),
+        (A_JOB + "args = 3", "it takes a table"),
+        (A_JOB + "[[job]]\nname = 'a'\nkind = 'sleep'", "there are 2 jobs called 'a'"),
+        ("[[job]]\nname = ['a']\nkind = 'sleep'", "name = .* does not fit: it takes text"),
+        ("[[job]]\nname = 'a'\nkind = ['sleep']", "kind = .* does not fit: it takes text"),
+        (A_JOB + "[finale]\nquestions = 'When?'", "questions = 'When.' does not fit: it takes a list"),
+        ("name = 'demo/x'\n" + A_JOB, "a recipe's name takes no slash, and it is 'demo/x'"),
     ],
 )
 def test_a_file_that_is_no_recipe_gets_a_sentence(tmp_path, text, sentence):
@@ -94,6 +114,12 @@ def test_a_file_that_is_no_recipe_gets_a_sentence(tmp_path, text, sentence):
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(Refused, match=sentence):
         plan.read(path, {})
+
+
+def test_a_number_of_a_job_may_come_from_a_variable_that_was_set(db, home, tmp_path):
+    text = "[vars]\nfirst = 1\n" + A_JOB + "priority = '{first}'\nmax_failures = '{first}'"
+    [job] = planned(db, home, tmp_path, text, first="7")
+    assert (queue.get(db, job).priority, queue.get(db, job).max_failures) == (7, 7)
 
 
 def test_a_recipe_that_is_not_there_says_where_they_lie(tmp_path):
