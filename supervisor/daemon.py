@@ -175,8 +175,8 @@ class Daemon:
         return changed or time.monotonic() >= min(self.due["turn"], self.due["tick"])
 
     def _is_preempted(self, child: Child) -> bool:
-        if child.job.lane != "gpu" or not child.job.preemptible:
-            return False
+        if child.job.lane != "gpu" or not child.job.preemptible or self.lane.closed:
+            return False  # of a closed lane nobody could be given what it left
         first = self.lane.first(self.db, now=time.time(), freed=True)
         if first is None or not self.lane.has_precedence(first, queue.get(self.db, child.job.id)):
             return False
@@ -186,7 +186,7 @@ class Daemon:
 
     def _had_its_turn(self, child: Child) -> bool:
         ran_s = time.monotonic() - child.began
-        if child.job.evergreen_id is None or ran_s < self.options.turn_s:
+        if child.job.evergreen_id is None or ran_s < self.options.turn_s or self.lane.closed:
             return False
         return standing.turn_is_over(self.db, queue.get(self.db, child.job.id), ran_s, now=time.time())
 

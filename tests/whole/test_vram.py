@@ -255,6 +255,22 @@ def test_a_card_that_is_lost_closes_the_lane_until_it_is_back_and_its_job_is_not
     assert "the GPU lane is open again" in tower.said
 
 
+def test_who_still_works_on_a_card_that_nobody_could_be_given_makes_way_for_nobody(tower, card):
+    """A driver that is updated under a training: the training goes on, and whoever came after it would not begin."""
+    runs = tower.add("sleep", seconds=600)
+    start(tower)
+    tower.until(runs, "running")
+    card.set(error=MISMATCH)
+    until(lambda: "(mismatch:" in tower.said, "jobd found it")
+    urgent = tower.sh("true", "--priority", 5)
+    tower.until(tower.sh("true", "--lane", "cpu"), "succeeded")  # added later: jobd has looked at both
+    done = tower.job(runs).done
+    until(lambda: tower.job(runs).done > done + 0.5, "it works on")
+    assert (tower.events(runs), tower.job(urgent).attempt) == (["added", "claimed"], 0)
+    card.set(error=0)
+    tower.until(urgent, "succeeded")
+
+
 @pytest.mark.parametrize(("trouble", "state"), [({"error": RESET_REQUIRED}, "reset"), ({"hang": 600}, "hung")])
 def test_a_card_that_needs_a_reset_or_does_not_answer_gets_no_job(tower, card, trouble, state):
     start(tower)
