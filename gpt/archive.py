@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 WEIGHTS, CONFIG, TOKENIZER, NOTE = "model.safetensors", "config.json", "tokenizer.model", "note.md"
 OPINIONS = ("best", "final")
+IN_MANIFEST = frozenset(("kind", "parent", "created_at", "sha256", "config"))  # of every model
 MAX_RUN_NAME = 64  # of the 128 that a model's name may have
 
 
@@ -77,7 +78,12 @@ def place(models: Path, name: str, run: int) -> Path:
     models/NAME; with the run behind it where another run's model has that name.
     """
     folder = models / name
-    taken = files.is_complete(folder) and files.read_manifest(folder).get("run") != run
+    try:
+        taken = entry(folder).manifest.get("run") != run
+    except FileNotFoundError:
+        taken = False
+    except DamagedModel:
+        taken = True
     return models / f"{name}_job{run}" if taken else folder
 
 
@@ -151,7 +157,7 @@ def verify(folder: Path) -> None:
     """Hash every file. Raises FileNotFoundError when there is no such model, DamagedModel naming what differs."""
     if not files.is_complete(folder):
         raise FileNotFoundError(f"there is no model {folder.name}: `jobctl models list` names them")
-    for name, expected in files.read_manifest(folder)["sha256"].items():
+    for name, expected in entry(folder).manifest["sha256"].items():
         if not (folder / name).is_file() or files.sha256(folder / name) != expected:
             raise DamagedModel(f"{folder.name}/{name} is damaged: its bytes are not the ones that were kept")
 
@@ -185,18 +191,36 @@ def load_model(folder: Path, device: str = "cpu", *, untrained: bool = False) ->
 
 
 def list_models(home: Path) -> list[Entry]:
-    """Every complete model, oldest first. Standard library only."""
-    folders = (home / "models").glob(f"*/{files.MANIFEST}")
-    entries = [entry(path.parent) for path in folders]
-    return sorted(entries, key=lambda e: (e.manifest["created_at"], e.name))
+    """Every complete model whose manifest can be read, oldest first. Standard library only."""
+    return survey(home)[0]
+
+
+def survey(home: Path) -> tuple[list[Entry], list[str]]:
+    """The models, and a sentence for each that is damaged: one bad file hides no other model, and ends no training."""
+    entries, damaged = [], []
+    for path in sorted((home / "models").glob(f"*/{files.MANIFEST}")):
+        try:
+            entries.append(entry(path.parent))
+        except DamagedModel as error:
+            damaged.append(str(error))
+        except FileNotFoundError:  # removed since
+            continue
+    return sorted(entries, key=lambda e: (e.manifest["created_at"], e.name)), damaged
 
 
 def entry(folder: Path) -> Entry:
-    """One complete model. Raises FileNotFoundError when there is none."""
+    """One complete model. Raises FileNotFoundError when there is none, DamagedModel when its manifest is none."""
     if not files.is_complete(folder):
         raise FileNotFoundError(f"there is no model {folder.name}: `jobctl models list` names them")
+    try:
+        manifest = files.read_manifest(folder)
+    except ValueError as error:
+        raise DamagedModel(f"{folder.name}/{files.MANIFEST} is damaged: {error}") from error
+    if missing := sorted(IN_MANIFEST - manifest.keys()):
+        raise DamagedModel(f"{folder.name}/{files.MANIFEST} is damaged: it lacks {', '.join(missing)}")
     note = folder / NOTE
-    return Entry(folder.name, folder, files.read_manifest(folder), note.read_text().strip() if note.exists() else "")
+    text = note.read_text(encoding="utf-8", errors="replace").strip() if note.is_file() else ""
+    return Entry(folder.name, folder, manifest, text)
 
 
 def write_note(folder: Path, note: str) -> None:

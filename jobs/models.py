@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 from dataclasses import asdict
@@ -29,19 +30,26 @@ def main(argv: list[str] | None = None) -> int:
         command.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     try:
-        return {"list": print_list, "show": print_one, "note": print_note}[args.command](args)
+        code = {"list": print_list, "show": print_one, "note": print_note}[args.command](args)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `jobctl models list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
     except (FileNotFoundError, DamagedModel) as error:
         print(error, file=sys.stderr)
         return 1
 
 
 def print_list(args: argparse.Namespace) -> int:
-    models = archive.list_models(args.home)
+    models, damaged = archive.survey(args.home)
+    for sentence in damaged:
+        print(sentence, file=sys.stderr)
     if args.json:
         print(json.dumps([as_json(args.home, model) for model in models]))
-    elif not models:
+    elif not models and not damaged:
         print("no models yet: a train job keeps one at its last step")
-    else:
+    elif models:
         print_table([("model", "step", "tokens", "val loss", "judged", "note"), *(line(args.home, m) for m in models)])
     return 0
 

@@ -153,8 +153,8 @@ def ask(
 class Journal:
     """Answers so far, one JSON line each behind a line that says what they answer. A torn last line is forgotten.
 
-    What an earlier attempt left is never cut: it is put beside, without its torn line, and renamed. From a line on that a
-    power cut damaged the questions are asked again.
+    What an earlier attempt left is never cut: it is put beside, without its torn line, and renamed. What stands behind
+    a line that a power cut damaged is asked again.
     """
 
     def __init__(self, path: Path, inputs: dict[str, Any]) -> None:

@@ -32,9 +32,9 @@ def run(args: Args, job: Run, prepared: object = None) -> None:
 
     source = args.model or newest_snapshot(args, job)
     folder = job.home / "models" / args.name
-    if files.is_complete(folder) and archive.entry(folder).manifest["parent"] != source:
-        raise BadArgs(f"models/{args.name} is another model already: take a name that is free")
     try:
+        if files.is_complete(folder) and archive.entry(folder).manifest["parent"] != source:
+            raise BadArgs(f"models/{args.name} is another model already: take a name that is free")
         archive.export(job.home / "models" / source, folder, args.note)
     except (FileNotFoundError, archive.DamagedModel) as error:
         raise BadArgs(f"export: {error}") from error

@@ -121,6 +121,31 @@ def test_models_are_listed_oldest_first(kept, trained, tmp_path):
     assert archive.list_models(tmp_path / "nowhere") == []
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [("{", "Expecting"), ("[]", "JSON object"), ('{"kind": "snapshot"}', "it lacks config"), ("\xff", "")],
+)
+def test_a_damaged_manifest_is_named_and_hides_no_other_model(kept, trained, tmp_path, content, says):
+    folder, gpt = kept
+    archive.write_model(tmp_path / "models" / "a", gpt.state_dict(), gpt.config, trained.model_bytes, FACTS)
+    (tmp_path / "models/a" / files.MANIFEST).write_text(content, encoding="latin-1")
+    [entry], [sentence] = archive.survey(tmp_path)
+    assert (entry.name, sentence.startswith("a/manifest.json is damaged: "), says in sentence) == (
+        folder.name,
+        True,
+        True,
+    )
+    with pytest.raises(DamagedModel, match=r"manifest\.json is damaged"):
+        archive.read_model(tmp_path / "models/a")
+    assert archive.place(tmp_path / "models", "a", 7).name == "a_job7", "what is damaged is not written over"
+
+
+def test_a_note_in_another_encoding_can_be_read(kept):
+    folder, _ = kept
+    (folder / archive.NOTE).write_bytes(b"gut f\xfcr Fragen\n")
+    assert archive.entry(folder).note == "gut f\ufffdr Fragen"
+
+
 @pytest.mark.parametrize("name", ["best", "demo-final", "demo_BEST_2", "final.v2", "my-best"])
 def test_an_opinion_is_no_name(name):
     with pytest.raises(BadConfig, match="tomorrow's model makes a lie"):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,26 @@ def test_listing_loads_nothing_heavy(home):
     )
     done = subprocess.run([sys.executable, "-c", code, str(home)], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("set()\n")
+
+
+def test_a_damaged_model_is_named_and_the_others_are_listed(home, name, capsys):
+    (home / "models/torn").mkdir()
+    (home / "models/torn/manifest.json").write_text("{")
+    assert models.main(["--home", str(home), "list"]) == 0
+    captured = capsys.readouterr()
+    assert name in captured.out
+    assert captured.err.startswith("torn/manifest.json is damaged: ")
+    assert said(capsys, 1, models, "--home", home, "show", "torn") == captured.err
+    (home / "models/torn/manifest.json").unlink()
+
+
+def test_a_list_that_nobody_reads_to_its_end_is_no_error(home):
+    reading, writing = os.pipe()
+    os.close(reading)
+    listing = [sys.executable, "-m", "jobs.models", "--home", str(home), "list"]
+    done = subprocess.run(listing, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 # ── ask and chat ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -117,6 +117,15 @@ def test_what_it_queues_can_run(home):
     assert report["groups"]["seen_facts"]["baselines"].keys() >= {"most_frequent"}
 
 
+def test_a_training_keeps_its_models_beside_one_that_is_damaged(home):
+    for number, (name, content) in enumerate({"manifest.json": b"{", "note.md": b"f\xfcr"}.items()):
+        (home / f"models/old-{number}").mkdir(parents=True)
+        (home / f"models/old-{number}/manifest.json").write_text("{}")
+        (home / f"models/old-{number}" / name).write_bytes(content)
+    train(home)
+    assert [model.manifest["step"] for model in models(home)] == [12]
+
+
 def test_leaving_for_the_judge_changes_no_bit(home, trained):
     hand_over_until_done(home, judge_every=5)
     assert weights(home) == weights(trained)
