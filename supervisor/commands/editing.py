@@ -174,7 +174,13 @@ def prune(told: argparse.Namespace) -> None:
     if told.dry_run:
         return show_who(told, home, ids, "would be forgotten")
     pruning.forget(db, ids)
-    freed = pruning.sweep(home, db)
+    try:
+        freed = pruning.sweep(home, db)
+    except OSError as error:
+        raise Refused(
+            f"{len(ids)} {'job' if len(ids) == 1 else 'jobs'} forgotten, but the folder of one can't be removed "
+            f"({error.filename}: {error.strerror}): see whose it is; the next prune removes it"
+        ) from error
     shrunk = pruning.shrink(db)
     if not show_json(told, {"forgotten": len(ids), "folders": freed, "database": shrunk}):
         print(f"{len(ids)} {'job' if len(ids) == 1 else 'jobs'} forgotten, {freed} folders removed. {shrunk}".rstrip())

@@ -74,16 +74,25 @@ def forget(db: sqlite3.Connection, ids: Sequence[int]) -> None:
 
 
 def sweep(home: Home, db: sqlite3.Connection) -> int:
-    """Remove the folders of forgotten jobs. How many there were."""
-    removed = 0
+    """Remove the folders of forgotten jobs. How many there were.
+
+    One that can't be removed holds up no other: raises its OSError when the others are gone.
+    """
+    removed, wrong = 0, None
     for row in db.execute("select job_id from pruned order by job_id").fetchall():
         folder = home.workdir(row["job_id"])
-        if folder.is_symlink():
-            folder.unlink()  # what it leads to is not ours
-        elif folder.exists():
-            shutil.rmtree(folder)
-            removed += 1
-        db.execute("delete from pruned where job_id = ?", (row["job_id"],))
+        try:
+            if folder.is_symlink():
+                folder.unlink()  # what it leads to is not ours
+            elif folder.exists():
+                shutil.rmtree(folder)
+                removed += 1
+        except OSError as error:
+            wrong = OSError(error.errno, error.strerror, str(folder))  # rmtree names only what lies in it
+        else:
+            db.execute("delete from pruned where job_id = ?", (row["job_id"],))
+    if wrong is not None:
+        raise wrong
     return removed
 
 

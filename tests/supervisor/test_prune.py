@@ -1,14 +1,20 @@
 """Forgetting what is over: never what is still needed, and nothing half."""
 
+import contextlib
 import math
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
 from supervisor import bulk, ledger, queue, settings, tags
+from supervisor import db as database
 from supervisor.filters import Filter
 from supervisor.home import Home
 from supervisor.house import prune
@@ -139,6 +145,36 @@ def test_killed_between_rows_and_folders_the_next_prune_goes_on(db, home, monkey
     assert prune.sweep(home, db) == 2
     assert os.listdir(home.path / "runs") == []
     assert db.execute("select * from pruned").fetchall() == []
+
+
+PRUNE_AS_NOBODY = """
+import os, sys
+from supervisor import jobctl  # before: the checkout may be closed to others
+from supervisor import bulk, filters, origin
+from supervisor.house import prune
+os.setgroups([]), os.setgid(65534), os.setuid(65534)
+sys.exit(jobctl.main(["-C", sys.argv[1], "prune", "--state", "cancelled"]))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_folder_that_cannot_be_removed_is_said_and_holds_up_no_other(tmp_path):
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to others
+        home = Home(Path(folder))
+        database.create(home.queue_db)
+        with contextlib.closing(home.connect()) as db:
+            [first, _] = (done(db, home) for _ in range(2))
+            db.execute("update job set state = 'cancelled'")
+        for place in (home.path, *home.path.rglob("*")):
+            os.chown(place, 65534, 65534)
+        os.chown(home.workdir(first), 0, 0)  # as a container leaves it
+        (home.workdir(first) / "log").touch()
+        asked = [sys.executable, "-c", PRUNE_AS_NOBODY, folder]
+        found = subprocess.run(asked, capture_output=True, text=True, timeout=60)
+        left = os.listdir(home.path / "runs")
+    assert found.returncode == 1
+    assert f"2 jobs forgotten, but the folder of one can't be removed ({folder}/runs/{first}" in found.stderr
+    assert left == [str(first)]
 
 
 def test_a_folder_that_leads_elsewhere_is_not_followed(db, home, tmp_path):
