@@ -40,7 +40,9 @@ def main(argv: list[str] | None = None) -> int:
     from jobs.contract import BadArgs
 
     try:
-        return int(told.act(told) or 0)
+        code = int(told.act(told) or 0)
+        sys.stdout.flush()  # here, where what goes wrong with it is said
+        return code
     except (Refused, BadArgs) as refusal:
         print(f"jobctl: {refusal}", file=sys.stderr)
     except sqlite3.OperationalError as error:
@@ -58,6 +60,10 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # `jobctl logs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be said would fail again at our end
+        where = error.filename if error.filename is not None else "what it has to say can't be written"
+        print(f"jobctl: {where}: {error.strerror}. What it was told may be done: look first", file=sys.stderr)
     except KeyboardInterrupt:
         return 130
     return 1

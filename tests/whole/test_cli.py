@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -170,6 +171,32 @@ def test_logs_into_a_pipe_that_closes_are_no_error(tower):
     words = f"{sys.executable} -P -m supervisor.jobctl -C {tower.path} logs {job} -n 100000 | head -1"
     done = subprocess.run(["/bin/sh", "-c", words], capture_output=True, text=True, check=True)
     assert done.stderr == ""
+
+
+def test_a_short_answer_into_a_pipe_that_is_closed_is_no_error_either(tower):
+    tower.add("sleep")
+    words = f"{sys.executable} -P -m supervisor.jobctl -C {tower.path} list"
+    reading, writing = os.pipe()
+    os.close(reading)
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(words.split(), stdout=writing, stderr=subprocess.PIPE, text=True, env=env, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_answer_that_cannot_be_written_is_said_in_a_sentence(tower, unbuffered):
+    words = f"{sys.executable} -P -m supervisor.jobctl -C {tower.path} add sleep"
+    reading, writing = os.pipe()
+    os.close(writing)
+    env = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(words.split(), stdout=reading, stderr=subprocess.PIPE, text=True, env=env, check=False)
+    os.close(reading)
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"jobctl: what it has to say can't be written: .*\. What it was told may be done.*\n", done.stderr
+    )
+    assert tower.job(1).state == "queued"
 
 
 # ── a queue that is not what it should be ─────────────────────────────────────────────────────────────────────────
