@@ -7,9 +7,10 @@ is that of a run nobody disturbed. Where articles come from is sources.py's busi
 import dataclasses
 import hashlib
 import json
+import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from datagen import folder, sentences, sources, wikitext
@@ -17,8 +18,10 @@ from datagen.dump import BadSource, BrokenOff
 from datagen.factory import get_meta, set_meta, transaction
 from datagen.language import why_not_english, why_not_latin
 from datagen.sources import Candidate, Position, Settings, as_title
+from datagen.templates import HOLE
 
 NAMED = 5  # how many refused articles a sentence names
+NO_WORD = re.compile(r"[!-~]{2000,}")  # a picture in base64, say: no text, and to look for sentences in it takes for ever
 
 
 @dataclass
@@ -34,7 +37,7 @@ class Counts:
     too_short: int = 0
     not_english: int = 0
     unreadable: int = 0  # pages the wikitext parser gave up on
-    sentences_with_holes: int = 0  # dropped: a template or formula in them could not be rendered
+    sentences_with_holes: int = 0  # dropped: a template or formula in them could not be rendered, or NO_WORD
     refused: list[str] = field(default_factory=list)  # the first few, with the reason
     unknown_templates: dict[str, int] = field(default_factory=dict)
     found_titles: list[str] = field(default_factory=list)  # of those asked for
@@ -153,8 +156,8 @@ def _take(db: sqlite3.Connection, key: str, counts: Counts, settings: Settings, 
 def _draft(candidate: Candidate, counts: Counts, source_name: str) -> Draft | None:
     """Sentences by paragraph, those with holes dropped. None for a page that can't be parsed."""
     if isinstance(candidate, folder.TextFile):
-        split = [cut for paragraph in candidate.paragraphs if (cut := sentences.split(paragraph))]
-        return Draft(candidate.title, f"{source_name}/{candidate.name}", split)
+        whole, holes = _whole(candidate.paragraphs, lambda sentence: HOLE in sentence)
+        return Draft(candidate.title, f"{source_name}/{candidate.name}", whole, holes)
     from mwparserfromhell.parser import ParserError
 
     try:
@@ -163,11 +166,16 @@ def _draft(candidate: Candidate, counts: Counts, source_name: str) -> Draft | No
         counts.unreadable += 1
         _name_refused(counts, candidate.title, type(error).__name__)
         return None
-    split = [sentences.split(paragraph) for paragraph in rendered.paragraphs]
-    whole = [kept for cut in split if (kept := [one for one in cut if not wikitext.has_hole(one)])]
-    holes = sum(map(len, split)) - sum(map(len, whole))
+    whole, holes = _whole(rendered.paragraphs, wikitext.has_hole)
     place = f"{source_name}#page={candidate.id}&revision={candidate.revision}"
     return Draft(candidate.title, place, whole, holes, rendered.unknown)
+
+
+def _whole(paragraphs: Iterable[str], has_hole: Callable[[str], bool]) -> tuple[list[list[str]], int]:
+    """The whole sentences by paragraph, none empty, and how many others there were."""
+    split = [sentences.split(NO_WORD.sub(HOLE, paragraph)) for paragraph in paragraphs]
+    whole = [kept for cut in split if (kept := [one for one in cut if not has_hole(one)])]
+    return whole, sum(map(len, split)) - sum(map(len, whole))
 
 
 def _store(db: sqlite3.Connection, counts: Counts, settings: Settings, draft: Draft) -> None:

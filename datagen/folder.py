@@ -8,7 +8,7 @@ from datagen.dump import BadSource
 
 SUFFIXES = (".txt", ".md")
 FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
-TITLE = re.compile(r"\A\s*#\s+(.+?)\s*#*\s*$", re.MULTILINE)
+TITLE = re.compile(r"\A\s*#[ \t]+(.+?)\s*#*\s*$", re.MULTILINE)
 # Markdown's blocks that are not prose, then its marks inside prose.
 BLOCKS = (
     re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.DOTALL | re.MULTILINE),
@@ -39,15 +39,35 @@ class TextFile:
 
 
 def names(folder: Path) -> list[str]:
-    """The files of a folder and its subfolders that may be articles, sorted. Hidden ones are left out."""
-    found = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    return sorted(str(name) for name in found if not any(part.startswith(".") for part in name.parts))
+    """The files of a folder and its subfolders that may be articles, sorted. Hidden ones are left out.
+
+    Raises BadSource for a name that is no text.
+    """
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    inside = (path.relative_to(folder) for path in found if path.is_file() or path.is_symlink())
+    shown = sorted(str(name) for name in inside if not any(part.startswith(".") for part in name.parts))
+    for name in shown:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise BadSource(
+                f"the name of {str(folder)!a}/{name!a} is not UTF-8, and it would be a title: rename the file"
+            ) from error
+    return shown
+
+
+def read_bytes(folder: Path, name: str) -> bytes:
+    """What a file holds. Raises BadSource where it can't be read, as a link that leads nowhere."""
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise BadSource(f"{folder / name} can't be read ({error.strerror}): mend it, or take it away") from error
 
 
 def read(folder: Path, name: str) -> TextFile:
-    """One file. Raises BadSource when it is not UTF-8."""
+    """One file. Raises BadSource when it can't be read, or is not UTF-8."""
     try:
-        text = (folder / name).read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+        text = read_bytes(folder, name).decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise BadSource(
             f"{folder / name} is not UTF-8 text (byte {error.start}): save it as UTF-8, or take it out of the folder"

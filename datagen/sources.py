@@ -103,7 +103,7 @@ def _content_digest(source: Path) -> str:
     digest = hashlib.sha256()
     if source.is_dir():
         for name in folder.names(source):
-            digest.update(name.encode() + b"\0" + hashlib.sha256((source / name).read_bytes()).digest())
+            digest.update(name.encode() + b"\0" + hashlib.sha256(folder.read_bytes(source, name)).digest())
         return digest.hexdigest()
     size = source.stat().st_size
     with open(source, "rb") as file:

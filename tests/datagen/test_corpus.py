@@ -1,6 +1,7 @@
 """Articles into the factory: what is kept, what is refused and in which words, and that a kill changes nothing."""
 
 import bz2
+import os
 import signal
 import subprocess
 import sys
@@ -412,6 +413,37 @@ def test_a_text_that_is_not_utf8_is_named(db, folder):
     (folder / "day_3.txt").write_bytes("# Tag 3\n\nDer Führer.".encode("latin-1"))
     told = refusal(db, folder)
     assert "day_3.txt is not UTF-8 text (byte 14): save it as UTF-8" in told
+
+
+def test_a_folder_that_is_called_like_a_file_is_only_a_folder(db, folder):
+    folder.joinpath("more.txt").mkdir()
+    folder.joinpath("more.txt/inside.txt").write_text(f"# Inside\n\n{article(3, 6)}")
+    take(db, folder)
+    assert db.execute("select count(*) from article where title = 'Inside'").fetchone()[0] == 1
+
+
+def test_a_link_that_leads_nowhere_is_named(db, folder):
+    folder.joinpath("lost.txt").symlink_to("/nowhere")
+    assert "lost.txt can't be read (No such file or directory): mend it, or take it away" in refusal(db, folder)
+
+
+def test_a_name_that_is_no_text_is_named(db, folder):
+    folder.joinpath(os.fsdecode(b"caf\xe9.txt")).write_text(article(3, 6))
+    assert r"'caf\udce9.txt' is not UTF-8, and it would be a title: rename the file" in refusal(db, folder)
+
+
+def test_a_picture_in_the_text_costs_its_sentence_and_no_time(db, tmp_path):
+    text = f"{article(1, 6)} The map is {'iVBORw0KGgo' * 200_000} and it shows the river. {article(2, 6)}"
+    tmp_path.joinpath("river.txt").write_text(f"# River\n\n{text}")
+    counts = take(db, tmp_path)
+    assert (counts.articles, counts.sentences_with_holes) == (1, 1)
+    assert "iVBORw0" not in db.execute("select text from article").fetchone()[0]
+
+
+def test_an_empty_heading_does_not_make_a_title_of_the_text(db, tmp_path):
+    tmp_path.joinpath("river.txt").write_text(f"#\n{article(1, 6)}")
+    take(db, tmp_path)
+    assert db.execute("select title from article").fetchone()[0] == "river"
 
 
 # ---- real size ----
