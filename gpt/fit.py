@@ -220,16 +220,18 @@ def let_go() -> None:
 # ── the device ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def room_on(device: torch.device, reserve_mib: int, most_mib: int | None = None) -> Room:
-    """What a run may take there. On a card it is held to that: it runs out of memory before the desktop does.
+def room_on(device: torch.device, reserve_mib: int, most_mib: int | None = None, processes: int = 1) -> Room:
+    """What each of a run's processes may take there. On a card it is held to that: it runs out of memory before the
+    desktop does.
 
-    most_mib: that its user lets it have of a card, CUDA's own counted; None: all but the reserve.
+    most_mib: that its user lets it have of a card, CUDA's own counted; None: all but the reserve. processes: they have
+    a card each, and without cards the machine's memory together.
     """
     if device.type != "cuda":
         import psutil
 
         available = psutil.virtual_memory().available // memory.MIB
-        return Room(available, available - available // HOST_SHARE)
+        return Room(available, available - available // (HOST_SHARE * processes))
     free, total = torch.cuda.mem_get_info(device)
     ours = torch.cuda.memory_reserved(device)
     room = room_of((free + ours) // memory.MIB, reserve_mib, most_mib)

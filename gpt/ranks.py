@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,11 +128,14 @@ def own_device(device: str, local_rank: int) -> str:
 
 
 @contextmanager
-def several(config: TrainConfig, workdir: Path, size: int) -> Iterator[Ranks]:
+def several(
+    config: TrainConfig, workdir: Path, size: int, ran_out: Callable[[str], int] = lambda why: OUT_OF_MEMORY
+) -> Iterator[Ranks]:
     """Rank 0 of `size`, the others started as processes of ours. When this ends they are gone: they hold nothing.
 
-    One that dies ends this process too, at any moment (exit 64 or 71 when that was its own, else 1): the others would
-    wait for it. All begin again from the last checkpoint.
+    One that dies ends this process too, at any moment (exit 64 when that was its own, else 1): the others would wait
+    for it. All begin again from the last checkpoint. ran_out: hears of one whose memory ran out, and says with which
+    code to end then.
     """
     if size == 1:
         yield ALONE
@@ -144,7 +147,7 @@ def several(config: TrainConfig, workdir: Path, size: int) -> Iterator[Ranks]:
     meeting.unlink(missing_ok=True)  # of an attempt that was killed
     leaving, others = threading.Event(), [start(workdir, rank, size) for rank in range(1, size)]
     for rank, other in enumerate(others, 1):
-        threading.Thread(target=watch, args=(rank, other, leaving), daemon=True).start()
+        threading.Thread(target=watch, args=(rank, other, leaving, ran_out), daemon=True).start()
     try:
         yield join(0, size, own_device(config.device, 0), meeting.absolute().as_uri())
     except RuntimeError:
@@ -169,7 +172,7 @@ def start(workdir: Path, rank: int, size: int) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, close_fds=False)
 
 
-def watch(rank: int, other: "subprocess.Popen[bytes]", leaving: threading.Event) -> None:
+def watch(rank: int, other: "subprocess.Popen[bytes]", leaving: threading.Event, ran_out: Callable[[str], int]) -> None:
     """End this process when another ends as it should not: nothing else wakes one that waits for it."""
     code = other.wait()
     if code == BAD_ARGS:  # a loss that is no number, say: every rank comes to it by itself, and we have more to say
@@ -177,7 +180,9 @@ def watch(rank: int, other: "subprocess.Popen[bytes]", leaving: threading.Event)
     if code not in (DONE, UNFINISHED) and not leaving.is_set():
         why = f"signal {-code}" if code < 0 else f"exit {code}"
         print(f"rank {rank} died ({why}): the others end too, to begin again from the checkpoint", file=sys.stderr)
-        os._exit(code if code in (BAD_ARGS, OUT_OF_MEMORY) else FAILED)
+        if code == OUT_OF_MEMORY:
+            os._exit(ran_out(f"rank {rank} said so"))
+        os._exit(code if code == BAD_ARGS else FAILED)
 
 
 def stay_on_this_machine() -> None:

@@ -7,13 +7,13 @@ tries nothing anew. It is a cache: a file that can't be read is as good as none.
 import functools
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.contract import BadArgs, OutOfGpuMemory, Run, Unfinished
+from jobs.contract import EXIT_OUT_OF_MEMORY, EXIT_UNFINISHED, BadArgs, OutOfGpuMemory, Run, Unfinished
 
 if TYPE_CHECKING:
     from gpt.checkpoint import Checkpoint
@@ -63,43 +63,57 @@ def grouped(micro_batch: int | str, grad_accum: int | None, contexts: int | None
 # ── what fits ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+RanOut = Callable[[str], int]  # told why memory ran out, says with which code to end
+
+
 @contextmanager
 def fitted(
     args: "Args", job: Run, config: "TrainConfig", prepared: "tuple[Checkpoint | None, Pack]"
-) -> "Iterator[TrainConfig]":
+) -> "Iterator[tuple[TrainConfig, RanOut]]":
     """config as the args group it, or as what fits the device does. Who runs out of memory inside is remembered.
 
+    config: one process's share of the run, and so is what comes of it. Beside it: what a process that is not this one
+    is reported to when its memory ran out.
     Raises OutOfGpuMemory when not even one context fits; Unfinished when told to leave before that is known, or when
     the memory ran out in the middle: the next attempt takes fewer at a time.
     """
     if args.micro_batch != AUTO:
-        yield config
+        yield config, lambda why: EXIT_OUT_OF_MEMORY
         return
     import torch
 
     from gpt import fit
 
     checkpoint, pack = prepared
-    room = fit.room_on(torch.device(job.device), job.reserve_mib, job.vram_mib or None)
+    room = fit.room_on(torch.device(job.device), job.reserve_mib, job.vram_mib or None, args.processes)
     notes = Fits(job.home, recipe(args, config.model, pack.context_len), card(job.device))
     before = None if checkpoint is None else checkpoint.state["config"]["micro_batch"]
     probe = functools.partial(
         fit.real_probe, context_len=pack.context_len, stop=lambda: job.stop_requested, beside=job.workdir
     )
+
+    def tell(text: str) -> None:
+        job.note(text if args.processes == 1 else f"each of {args.processes} processes: {text}")
+
     try:
-        chosen = fit.fit(config, pack.context_len, room, notes, probe, before=before, tell=job.note)
+        chosen = fit.fit(config, pack.context_len, room, notes, probe, before=before, tell=tell)
     except fit.NothingFits as error:
         raise OutOfGpuMemory(f"train: {error}") from error
     except fit.Stopped:
         raise Unfinished from None
-    try:
-        yield chosen
-    except torch.OutOfMemoryError as error:
+
+    def ran_out(why: str) -> int:
         notes.keep(fit.Found(chosen.micro_batch, 0, more_than_mib=round(room.mib * NO_LESS)))
         job.note(
             f"{chosen.micro_batch} contexts at a time fitted when they were tried, and do not any more "
-            f"({str(error).splitlines()[0]}): the next attempt takes fewer"
+            f"({why}): the next attempt takes fewer"
         )
+        return EXIT_UNFINISHED
+
+    try:
+        yield chosen, ran_out
+    except torch.OutOfMemoryError as error:
+        ran_out(str(error).splitlines()[0])
         raise Unfinished from None
 
 

@@ -193,8 +193,10 @@ def run(args: Args, job: Run, prepared: "tuple[Checkpoint | None, Pack] | None" 
     picture = Picture(job, args.draw_every_s)
     try:
         whole = configured(args, job, prepared[1])
-        with batches.fitted(args, job, accumulating(whole, whole.grad_accum // args.processes), prepared) as share:
-            _train(args, job, accumulating(share, share.grad_accum * args.processes), prepared, picture, started)
+        part = accumulating(whole, whole.grad_accum // args.processes)
+        with batches.fitted(args, job, part, prepared) as (share, ran_out):
+            as_fits = accumulating(share, share.grad_accum * args.processes)
+            _train(args, job, as_fits, prepared, picture, started, ran_out)
     except BadConfig as error:
         raise BadArgs(f"train: {error}") from error
     except torch.OutOfMemoryError as error:
@@ -225,6 +227,7 @@ def _train(
     prepared: "tuple[Checkpoint | None, Pack]",
     picture: Picture,
     started: float,
+    ran_out: batches.RanOut,
 ) -> None:
     from gpt.compiled import Cache, choose
     from gpt.ranks import several
@@ -235,7 +238,7 @@ def _train(
     queue_judging(args, job, newest_judged(args, job))
     describe(args, job, config, pack)
     first_step_s = None
-    with several(config, job.workdir, args.processes) as ranks:
+    with several(config, job.workdir, args.processes, ran_out) as ranks:
         steps = train(
             config, job.workdir, stop=lambda: job.stop_requested, tell=job.note, prepared=prepared, ranks=ranks
         )

@@ -169,7 +169,7 @@ def regrouped(args: Mapping[str, Any], most: int) -> dict[str, int]:
     """The same step in micro-batches of at most `most`: the biggest that divides it, so its contexts stay the same, and
     into as many for each of its processes."""
     step, told = args["micro_batch"] * args["grad_accum"], args.get("processes")
-    processes = told if type(told) is int else 1  # a kind of its user's may mean something else by it
+    processes = told if type(told) is int and told > 0 else 1  # a kind of its user's may mean something else by it
     micro_batch = next(size for size in range(max(1, most), 0, -1) if step % (size * processes) == 0 or size == 1)
     return {"micro_batch": micro_batch, "grad_accum": step // micro_batch}
 

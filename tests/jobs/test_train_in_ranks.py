@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,12 @@ from safetensors.torch import load_file
 from tower import until
 
 from gpt import archive, checkpoint
+from gpt.fit import candidates
 from jobs import kind
-from jobs.contract import BadArgs, Run, Ticket, Unfinished
-from tests.jobs.small_home import TRAIN, make_home, run_kind
+from jobs.batches import BATCH
+from jobs.contract import EXIT_OUT_OF_MEMORY, EXIT_UNFINISHED, BadArgs, Run, Ticket, Unfinished
+from tests.jobs.small_home import TRAIN, make_home, run_kind, run_of
+from tests.jobs.test_batches import seen
 from tests.jobs.test_child import Talk
 
 STEPS = 90
@@ -79,6 +85,60 @@ def test_it_ends_when_its_other_rank_dies_leaves_with_it_when_told_and_ends_as_o
     straight = weights(home, 5)
     for name, weight in weights(home, 7).items():
         assert (weight - straight[name]).abs().max() < 1e-5, name
+
+
+AUTO = {name: value for name, value in SETTINGS.items() if name not in BATCH}
+ALL_DIE = """
+import subprocess, sys
+from pathlib import Path
+from gpt import ranks
+from tests.jobs.small_home import run_kind
+ranks.start = lambda *_: subprocess.Popen([sys.executable, "-c", "raise SystemExit(71)"], stdin=subprocess.PIPE)
+run_kind(Path(sys.argv[1]), 5, "train", **eval(sys.argv[2]))
+"""
+
+
+def test_two_processes_take_as_many_contexts_as_each_of_them_has_room_for(home, monkeypatch):
+    """One run all along: begun by one process, gone on with by two, then by two that must take fewer."""
+    monkeypatch.setattr("jobs.picture.Picture.draw_last", lambda self: None)  # it takes most of the time
+    settings = {**AUTO, "contexts_per_step": 8, "steps": 9, "dropout": 0.0, "bias": False}
+    run_kind(home, 4, "train", **settings | {"micro_batch": 1})
+    sizes = []
+    for leave_at, processes in ((3, 1), (6, 2), (0, 2)):
+        run = Leaving(Ticket(5, 1, "train", {}, str(home), str(run_of(home, 5, "train").workdir)))
+        run.leave_at = leave_at
+        with pytest.raises(Unfinished) if leave_at else nullcontext():
+            run_kind(home, 5, "train", run, **settings | {"processes": processes})
+        said = next(report["text"] for report in run.sent if report["report"] == "note")
+        assert said.startswith("micro_batch" if processes == 1 else "each of 2 processes: micro_batch ")
+        free, others = (int(said.split(behind)[0].split()[-1].replace(",", "")) for behind in (" free,", " of them"))
+        assert free - others == pytest.approx(free / 2 / processes, abs=1), "of the memory that they share"
+        newest = checkpoint.load_newest(run.workdir / "checkpoint")
+        assert newest is not None
+        sizes.append(newest.state["config"]["micro_batch"])
+        if processes == 2:
+            monkeypatch.setattr("gpt.fit.candidates", fewer(candidates))
+    assert sizes == [8, 4, 2]
+    assert seen(home, 5)[0] == seen(home, 4)[0], "the same contexts in the same steps"
+    straight = weights(home, 4)
+    for name, weight in weights(home, 5).items():
+        assert (weight - straight[name]).abs().max() < 1e-5, name
+
+
+def fewer(real: Any) -> Any:
+    """Candidates without those that were taken so far."""
+    return lambda config, context_len, before: [c for c in real(config, context_len, None) if c.micro_batch < before]
+
+
+def test_another_rank_whose_memory_ran_out_is_remembered_and_the_next_attempt_takes_fewer(home):
+    asked = {**AUTO, "steps": 2, "contexts_per_step": 8, "processes": 2}
+    ended = subprocess.run([sys.executable, "-c", ALL_DIE, home, repr(asked)], capture_output=True, check=False)
+    assert ended.returncode == EXIT_UNFINISHED, ended.stderr
+    [said] = [r["text"] for r in run_kind(home, 5, "train", **asked).sent if r["report"] == "note"]
+    assert said.startswith("each of 2 processes: micro_batch 2 x grad_accum 2: "), "not 4 x 1"
+    told = {**asked, "micro_batch": 4}
+    ended = subprocess.run([sys.executable, "-c", ALL_DIE, home, repr(told)], capture_output=True, check=False)
+    assert ended.returncode == EXIT_OUT_OF_MEMORY, "whoever started the job knows what is smaller"
 
 
 @pytest.mark.parametrize(("processes", "micro_batches"), [(0, 2), (3, 2), (2, 3)])
