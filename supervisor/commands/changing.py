@@ -49,6 +49,7 @@ def is_filtered(told: argparse.Namespace, act: str) -> bool:
         return False
     if all_failed and wanted.states:
         raise Refused("retry whom? --all-failed chooses a state: take --state alone, or --all-failed")
+    told.ids = list(dict.fromkeys(told.ids))
     if chosen and told.ids:
         raise Refused(f"{act} whom? Either ids or a filter, not both")
     if told.dry_run and not chosen:

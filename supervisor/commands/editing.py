@@ -31,7 +31,7 @@ def edit(told: argparse.Namespace) -> None:
     if told.dry_run:
         return show_who(told, home, ids, "would be edited")
     jobs = [queue.get(db, job_id) for job_id in ids]
-    if told.set:
+    if told.set or not jobs:
         write(home, jobs, {job.id: job.args | settings(told.set) for job in jobs})
     else:
         edit_by_hand(home, jobs)

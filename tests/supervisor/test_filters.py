@@ -234,6 +234,20 @@ def test_edit_without_set_opens_an_editor_on_the_args(tower, editor):
     assert tower.job(job).args["seconds"] == 4.5
 
 
+def test_where_a_filter_finds_nobody_no_editor_opens(tower, editor):
+    editor("raise SystemExit(3)")
+    assert tower.ctl("edit", "--name", "nobody*") == "0 jobs edited\n"
+
+
+def test_a_job_that_is_named_twice_is_edited_and_retried_once(tower):
+    job = tower.add("sleep")
+    tower.ctl("edit", job, job, "--set", "seconds=5")
+    assert tower.job(job).args["seconds"] == 5
+    tower.ctl("cancel", job, job)
+    tower.ctl("retry", job, job)
+    assert tower.job(job).state == "queued"
+
+
 def test_several_are_edited_at_once_all_or_none(tower, editor):
     jobs = [tower.add("sleep", seconds=3), tower.add("sleep", seconds=5)]
     editor("text = text.replace('3.0', '4').replace('5.0', '-5')")
