@@ -122,7 +122,8 @@ def said_of(name: str, value: Any, now: float) -> list[str]:
         return [", ".join(soon)] if soon else []
     if name == "progress":
         metrics = "".join(f"  {key}={number}" for key, number in value["metrics"].items())
-        return [f"{value['done']:g}/{value['total']:g} {value['unit']}{metrics}"] if value["total"] else []
+        done, total = view.amount(value["done"]), view.amount(value["total"])
+        return [f"{done}/{total} {value['unit']}{metrics}"] if value["total"] else []
     if isinstance(value, list):
         return [str(item) for item in value] if name == "changed" else [", ".join(map(str, value))]
     if name == "ran_s":

@@ -105,6 +105,7 @@ def switch(told: argparse.Namespace) -> None:
 def show_all(told: argparse.Namespace) -> None:
     """Those there are."""
     from supervisor import standing
+    from supervisor.screen import view
 
     db = homes.find(told.home).connect()
     found = standing.all_of(db, told.command)
@@ -114,9 +115,9 @@ def show_all(told: argparse.Namespace) -> None:
         print(f"there is no {told.command} yet: `jobctl {told.command} add`")
         return
     rows = [("NAME", "KIND", "WHEN", "PRIO", "MADE", "NOW"), *(_row(db, one) for one in found)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(view.columns, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        print("  ".join(map(str.ljust, row, widths)).rstrip())
+        print("  ".join(map(view.pad, row, widths)).rstrip())
 
 
 def _show(told: argparse.Namespace, db: Any, one: "Standing") -> None:

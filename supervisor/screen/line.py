@@ -13,7 +13,7 @@ def line(db: sqlite3.Connection, home: Home, job: Job, now: float, width: int, n
     """One job in `width` columns: a sign, its name in `names` columns, a bar, how far, how long yet, loss and speed."""
     narrow = width < view.NARROW
     names = min(names, 16 if narrow else 24)
-    head = f"{SIGNS[job.state]} {view.safe(job.name):{names}.{names}}"
+    head = f"{SIGNS[job.state]} {view.pad(view.cut(view.safe(job.name), names), names)}"
     waits = _why(db, home, job, now)
     if not (job.done or job.state in ("running", "succeeded")):
         return view.cut(f"{head}  {waits}", width)
@@ -23,7 +23,7 @@ def line(db: sqlite3.Connection, home: Home, job: Job, now: float, width: int, n
         return view.cut(f"{text}  {waits}", width)
     left = f"{view.duration(job.eta_at - now)} left" if job.eta_at and job.state == "running" else ""
     for part in (f"{left:>10}", *_metrics(job)):
-        text += f"  {part}" if len(text) + 2 + len(part) <= width else ""
+        text += f"  {part}" if view.columns(text) + 2 + len(part) <= width else ""
     return text.rstrip()
 
 
@@ -39,7 +39,7 @@ def _why(db: sqlite3.Connection, home: Home, job: Job, now: float) -> str:
 
 def _amount(job: Job, narrow: bool) -> str:
     amount = f"{job.done:,.0f}/{job.total:,.0f}" if job.total else ""
-    return f"{amount:>13}" if narrow else f"{amount:>17} {view.safe(job.unit[:12]):12}"
+    return f"{amount:>13}" if narrow else f"{amount:>17} {view.pad(view.safe(job.unit[: view.UNIT]), view.UNIT)}"
 
 
 def _metrics(job: Job) -> list[str]:

@@ -29,9 +29,10 @@ def status(home: Home, *, as_json: bool) -> None:
     print("jobs     " + count_line(facts["jobs"]))
     for job in running:
         done = job["progress"]
-        share = done["done"] / done["total"] if done["total"] else 0.0
+        share = done["done"] / done["total"] if done["total"] else None
+        far = "" if share is None else f"  {view.bar(share)} {share:.0%}"
         left = f"  {view.duration(job['eta_at'] - now)} left" if job["eta_at"] else ""
-        print(f"{job['lane']:8} job {job['id']} {view.safe(job['name'])}  {view.bar(share)} {share:.0%}{left}")
+        print(f"{job['lane']:8} job {job['id']} {view.safe(job['name'])}{far}{left}")
     if went:
         print("last day " + ", ".join(time_line(went)))
     if new := facts["new_notices"]:

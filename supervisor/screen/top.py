@@ -53,7 +53,7 @@ def frame(home: Home, db: sqlite3.Connection, counted: Seldom[dict[str, int]], s
     (width, height), now = size, time.time()
     soon, how = expected(home, db, now=now), report.state(home, db)
     head = [*report.state_lines(how), "jobs     " + report.count_line(counted.now(db))]
-    head[0] += "  " + time.strftime("%H:%M:%S", time.localtime(now)).rjust(width - len(head[0]) - 2)
+    head[0] += "  " + time.strftime("%H:%M:%S", time.localtime(now)).rjust(width - view.columns(head[0]) - 2)
     today = ledger.summary(ledger.shares(db, since=midnight(now), until=now))
     parts = [
         head,
@@ -89,7 +89,7 @@ def _running(home: Home, db: sqlite3.Connection, width: int, now: float) -> list
         rests = ledger.open_entry(db)
         why = ledger.CLASSES.get(rests.what, rests.what) + (f": {rests.why}" if rests.why else "") if rests else ""
         return ["nothing runs" + (f" ({view.safe(why)})" if why else "")]
-    names = max(len(job.name) for job in found)
+    names = max(view.columns(job.name) for job in found)
     lines = []
     for job in found:
         lines.append(line(db, home, job, now, width, names))
@@ -100,7 +100,9 @@ def _running(home: Home, db: sqlite3.Connection, width: int, now: float) -> list
 
 
 def _number(value: object) -> str:
-    return f"{value:,.6g}" if isinstance(value, int | float) else str(value)
+    if not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < view.EXACT else f"{value:,.6g}"
 
 
 def _next(

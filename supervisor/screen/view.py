@@ -19,6 +19,8 @@ BAR_REST = "░"
 NARROW = 100  # columns; below, lines show less
 NARROW_NAME, WIDE_NAME = 18, 28
 WIDE_ONLY = (2, 4)  # KIND and PRIO
+UNIT = 12  # letters of a job's own word for what it counts
+EXACT = 2.0**53  # so far a float holds every whole number
 WEEK_S = 6 * 86400.0
 HIDDEN = "(hidden)"
 SECRET_WORDS = {"token", "secret", "password", "passwd", "key", "apikey", "credential", "credentials", "auth"}
@@ -177,14 +179,33 @@ def table(
             progress(job, short=narrow), when(job, soon, now, short=narrow), why or "",
         ))  # fmt: skip
     cells = [[safe(cell) for column, cell in enumerate(row) if not (narrow and column in WIDE_ONLY)] for row in rows]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]) - 1)]
-    lines = ["  ".join([*map(str.ljust, row, widths), row[-1]]).rstrip() for row in cells]
+    widths = [max(columns(row[column]) for row in cells) for column in range(len(cells[0]) - 1)]
+    lines = ["  ".join([*map(pad, row, widths), row[-1]]).rstrip() for row in cells]
     return [cut(line, width) for line in lines] if width else lines
 
 
 def cut(text: str, width: int) -> str:
     """The text in at most `width` columns; an ellipsis says that there was more."""
-    return text if len(text) <= width else text[: max(0, width - 1)] + "…"
+    if columns(text) <= width:
+        return text
+    text = text[: max(0, width - 1)]  # no letter takes less than a column, but for accents
+    while columns(text) > width - 1 and text:
+        text = text[:-1]
+    return text + "…"
+
+
+def pad(text: str, width: int) -> str:
+    """The text, and blanks up to `width` columns."""
+    return text + " " * (width - columns(text))
+
+
+def columns(text: str) -> int:
+    """What a text takes of a terminal's line: a Chinese letter or an emoji two columns, an accent of its own none."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import category, east_asian_width
+
+    return sum(0 if category(c) in ("Mn", "Me") else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def progress(job: Job, *, short: bool = False) -> str:
@@ -192,7 +213,12 @@ def progress(job: Job, *, short: bool = False) -> str:
         return "done"
     if short:
         return f"{job.done / job.total:.0%}" if job.total else ""
-    return f"{job.done:g}/{job.total:g} {job.unit}".rstrip() if job.total else ""
+    return f"{amount(job.done)}/{amount(job.total)} {job.unit[:UNIT]}".rstrip() if job.total else ""
+
+
+def amount(number: float) -> str:
+    """'0.9', '20000', '1234567': a count is never rounded, a fraction has six digits."""
+    return f"{number:.0f}" if float(number).is_integer() and abs(number) < EXACT else f"{number:g}"
 
 
 def when(job: Job, soon: Expected, now: float, *, short: bool = False) -> str:

@@ -142,7 +142,7 @@ class Screen:
 
     def draw(self, db: sqlite3.Connection, home: Home, found: list[Job]) -> None:
         now = time.time()
-        names = max(len(job.name) for job in found)
+        names = max(view.columns(job.name) for job in found)
         if not self.live:
             self._append(found, lambda job: line(db, home, job, now, PIPE_COLUMNS, names), now)
             return

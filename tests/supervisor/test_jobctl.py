@@ -274,6 +274,14 @@ def test_list_shows_newest_work_first_and_filters(tower):
     assert "there is no state 'done'" in refused(tower, "list", "--state", "done")
 
 
+def test_status_gives_no_share_of_what_says_nothing_of_how_far_it_is(tower):
+    job = int(tower.ctl("add", "command", "--", "true"))
+    queue.claim(tower.db, "gpu", now=time.time())
+    assert "%" not in tower.ctl("status")
+    queue.note_progress(tower.db, job, 1, {"done": 3, "total": 4}, now=time.time())
+    assert "75%" in tower.ctl("status")
+
+
 def test_status_tells_how_the_house_is(tower):
     tower.add("sleep")
     facts = json.loads(tower.ctl("status", "--json"))

@@ -18,9 +18,9 @@ from supervisor.home import Home
 from supervisor.job import NewJob
 from supervisor.ledger import Entry
 from supervisor.outside import notices
-from supervisor.screen import top
+from supervisor.screen import top, view
 
-EVIL = "\x1b[2J\x07\r\nnap"
+EVIL = "\x1b[2J\x07\r\nnap 日本語"
 PATIENCE_S = 30.0
 
 
@@ -53,7 +53,7 @@ def test_a_screen_fits_whatever_jobs_are_called(home, db, columns, rows):
     fill(db)
     lines = shown(home, db, columns, rows)
     assert len(lines) <= rows
-    assert max(map(len, lines)) <= columns
+    assert max(map(view.columns, lines)) <= columns
     assert all(line.isprintable() for line in lines)
 
 

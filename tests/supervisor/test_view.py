@@ -1,5 +1,6 @@
 """Jobs as a person sees them."""
 
+import dataclasses
 import os
 import sqlite3
 import time
@@ -103,6 +104,38 @@ def test_the_table_keeps_its_columns_whatever_the_jobs_are_called(db, home):
     assert len(lines) == 4
     assert all(c.isprintable() for line in lines for c in line)
     assert len({line.index(cell) for line, cell in zip(lines, ("PRIO", "0 ", "0 ", "-100"), strict=True)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [("plain", 5), ("日本語", 6), ("e\N{COMBINING ACUTE ACCENT}", 1), ("🚀", 2), ("█░▶·…", 5), ("", 0)],
+)
+def test_a_text_takes_as_many_columns_as_a_terminal_gives_it(text, columns):
+    assert view.columns(text) == columns
+
+
+@given(st.text(max_size=40) | st.text("日本語🚀e\N{COMBINING ACUTE ACCENT}", max_size=40), st.integers(1, 40))
+def test_a_text_that_is_cut_fits_and_one_that_fits_is_not_cut(text, width):
+    shown = view.cut(text, width)
+    assert view.columns(shown) <= width
+    assert (shown == text) == (view.columns(text) <= width)
+
+
+def test_names_of_wide_letters_keep_the_tables_columns(db, home):
+    for name in ("日本語の長い名前のジョブです日本語の長い名前のジョブです", "🚀 to the moon", "plain"):
+        add(db, name=name, priority=77)
+    lines = view.table(db, [queue.get(db, i) for i in (1, 2, 3)], home, now=time.time(), width=110)
+    assert len({view.columns(line[: line.index("77")]) for line in lines[1:]}) == 1
+    assert max(map(view.columns, lines)) <= 110
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "shown"),
+    [(3, 10, "3/10 steps"), (0.5, 2, "0.5/2 steps"), (1_234_567, 20_000_001, "1234567/20000001 steps")],
+)
+def test_progress_is_shown_to_the_last_step(db, done, total, shown):
+    job = dataclasses.replace(queue.get(db, add(db)), done=float(done), total=float(total), unit="steps")
+    assert view.progress(job) == shown
 
 
 def test_the_tail_of_a_file_is_its_last_lines(tmp_path):

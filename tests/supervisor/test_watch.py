@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from supervisor import queue
 from supervisor.home import Home
 from supervisor.job import Job, NewJob
-from supervisor.screen import watch
+from supervisor.screen import view, watch
 from supervisor.screen.line import line
 
 
@@ -29,7 +29,7 @@ def job_in(db, state: str, **fields) -> Job:
 @given(
     width=st.integers(40, 200),
     state=st.sampled_from(queue.STATES),
-    name=st.text(max_size=40),
+    name=st.text(max_size=40) | st.text("日本語🚀", min_size=20, max_size=40),
     numbers=st.tuples(st.floats(0, 1e12), st.floats(0, 1e12)),
     metrics=st.dictionaries(st.sampled_from(["loss", "tokens_per_s", "val_loss", "pass_rate"]), st.floats(0, 1e9)),
     error=st.none() | st.text(max_size=300),
@@ -41,7 +41,7 @@ def test_a_line_never_wraps_and_holds_nothing_that_moves_a_cursor(
     done, total = numbers
     job = job_in(db, state, name=name, done=done, total=total, metrics=metrics, error=error, unit=unit, failures=1)
     text = line(db, home, job, time.time(), width, 20)
-    assert len(text) <= max(width, 75)  # so wide is what is never left out: name, bar, how far
+    assert view.columns(text) <= max(width, 75)  # so wide is what is never left out: name, bar, how far
     assert text.isprintable()
 
 
