@@ -245,11 +245,13 @@ def pack(
     manifest = given | {"kind": "pack", "run": run} | _describe(packing)
     if not manifest["counts"]["train"]["num_documents"]:
         raise BadPack(f"no record fits {config.context_len} tokens: take a larger context_len")
-    asked = Counter[str]()
-    write_questions(folder / QUESTIONS, _heeding(stop, _counting(asked, questions(db, packing.val))))
+    asked, too_long = Counter[str](), Counter[str]()
+    items = _askable(tokenizer, config.context_len, too_long, questions(db, packing.val))
+    write_questions(folder / QUESTIONS, _heeding(stop, _counting(asked, items)))
     files.write_whole(folder / MODEL_FILE, tokenizer.model_bytes)
     names = [*packing.shard_names(), QUESTIONS, MODEL_FILE]
-    manifest |= {"questions": dict(sorted(asked.items())), "sha256": {n: files.sha256(folder / n) for n in names}}
+    manifest |= {"questions": dict(sorted(asked.items())), "questions_too_long": too_long.total()}
+    manifest |= {"sha256": {n: files.sha256(folder / n) for n in names}}
     _sweep(folder, keep=set(names))
     files.write_manifest(folder, manifest)
     return manifest
@@ -276,6 +278,18 @@ def _describe(packing: Packing) -> dict[str, Any]:
         "val_articles": sorted(packing.val.values()),
         "most_frequent": most_frequent_answers(packing.db, packing.val),
     }
+
+
+def _askable(
+    tokenizer: Tokenizer, context_len: int, too_long: "Counter[str]", items: Iterator[Question]
+) -> Iterator[Question]:
+    """Those that leave room for an answer in a context; the others, by group, are counted in too_long. One that no
+    model can be asked would end the answers to all of them."""
+    for item in items:
+        if len(tokenizer.prompt(item.question)) < context_len:
+            yield item
+        else:
+            too_long[item.group] += 1
 
 
 def _counting(counts: "Counter[str]", items: Iterator[Question]) -> Iterator[Question]:

@@ -69,4 +69,5 @@ def run(args: Args, job: Run, prepared: object = None) -> None:
     job.note(
         f"{counts['train']['num_contexts']} contexts to train on, {fill['train']:.2%} full, "
         f"{counts['val']['num_contexts']} for validation, {manifest['rejected']['count']} records too long"
+        + (f", {unasked} questions too long to be asked" if (unasked := manifest.get("questions_too_long")) else "")
     )

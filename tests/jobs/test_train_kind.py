@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +288,19 @@ def test_every_question_is_answered_once_in_their_order(trained):
     assert manifest["model"] == name
     assert manifest["model_sha256"] == files.sha256(models(trained)[-1].folder / archive.WEIGHTS)
     assert manifest["questions_sha256"] == files.sha256(trained / QUESTIONS)
+
+
+def test_a_question_that_fills_a_context_is_left_out_of_the_pack_and_the_others_are_answered(home):
+    with closing(sqlite3.connect(home / "factory.db")) as db, db:
+        [last] = db.execute("select max(id) from record where role = 'probe'").fetchone()
+        db.execute("update record set question = ? where id = ?", ("Who was there, and who was not? " * 20, last))
+    note = run_kind(home, 20, "pack", out="packs/short", context_len=64).sent[-1]["text"]
+    assert note.endswith("records too long, 1 questions too long to be asked")
+    asked = [question.id for question in read_questions(home / "packs/short/questions.jsonl")]
+    assert f"r{last}" not in asked
+    run_kind(home, 21, "train", **TRAIN | {"pack": "packs/short", "steps": 1})
+    run_kind(home, 22, "answer", model=models(home)[-1].name, questions="packs/short/questions.jsonl", out="short")
+    assert [row["id"] for row in answers(home, "short")] == asked
 
 
 def test_answers_begun_and_left_end_as_if_never_left(home, trained):
