@@ -38,11 +38,12 @@ IN, OUT = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"  # anot
 def facts(home: Home, db: sqlite3.Connection, *, now: float) -> dict[str, Any]:
     """What the screen shows, for `top --json`."""
     soon = expected(home, db, now=now)
-    shares = ledger.shares(db, since=midnight(now), until=now)
-    return report.state(home, db) | {
+    shares, how = ledger.shares(db, since=midnight(now), until=now), report.state(home, db)
+    told = soon if goes_on(how) else {}
+    return how | {
         "jobs": by_state(db),
-        "running": [view.as_dict(db, job, home, now=now, expected=soon.get(job.id)) for job in queue.running(db)],
-        "next": [view.as_dict(db, job, home, now=now, expected=soon.get(job.id)) for job in following(db, soon)],
+        "running": [view.as_dict(db, job, home, now=now, expected=told.get(job.id)) for job in queue.running(db)],
+        "next": [view.as_dict(db, job, home, now=now, expected=told.get(job.id)) for job in following(db, soon)],
         "today": {"summary": ledger.summary(shares), "seconds": [vars(share) for share in shares]},
         "notices": notices.newest(db, NOTICES),
     }
@@ -58,7 +59,7 @@ def frame(home: Home, db: sqlite3.Connection, counted: Seldom[dict[str, int]], s
     parts = [
         head,
         _running(home, db, width, now),
-        _next(home, db, soon if how["jobd"] else {}, following(db, soon), width, now),
+        _next(home, db, soon if goes_on(how) else {}, following(db, soon), width, now),
         [f"today    {today}"],
     ]
     lines = [text for part in parts for text in ("", *part)][1:]
@@ -70,6 +71,11 @@ def frame(home: Home, db: sqlite3.Connection, counted: Seldom[dict[str, int]], s
 
 def expected(home: Home, db: sqlite3.Connection, *, now: float) -> dict[int, forecast.Expected]:
     return forecast.expected(db, settings.read(home.path).cpu_slots, now=now)
+
+
+def goes_on(how: dict[str, Any]) -> bool:
+    """Whether anything will start: else there is an order, but no times."""
+    return how["jobd"] and not how["paused"]
 
 
 def following(db: sqlite3.Connection, soon: dict[int, forecast.Expected]) -> list[Job]:

@@ -72,6 +72,23 @@ def test_a_screen_shows_what_runs_what_comes_next_and_what_went_wrong(home, db, 
     assert "failed: job 1" in lines[-1]
 
 
+def test_a_paused_queue_has_an_order_and_no_times(home, db):
+    lock = home.hold()  # as jobd does
+    for _ in range(2):
+        done = queue.add(db, NewJob("sleep", {}, "gpu", name="nap"), now=1.0)
+        queue.claim(db, "gpu", now=2.0)
+        queue.succeed(db, done, 1, now=9.0)
+    queue.add(db, NewJob("sleep", {}, "gpu", name="nap"), now=1.0)
+    assert " to ~" in shown(home, db)[-3]
+    assert top.facts(home, db, now=time.time())["next"][0]["expected"]["starts_at"] is not None
+    queue.set_paused(db, True)
+    [line] = [line for line in shown(home, db) if line.startswith("3 ")]
+    assert "you: the queue is paused" in line
+    assert "~" not in line
+    assert top.facts(home, db, now=time.time())["next"][0]["expected"]["starts_at"] is None
+    os.close(lock)
+
+
 def test_a_screen_says_why_nothing_runs(home, db):
     assert "nothing runs" in shown(home, db)
     ledger.enter(db, Entry("waiting-vram", why="a game holds 9 GiB"), now=1.0)
