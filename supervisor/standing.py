@@ -174,6 +174,7 @@ def claim(db: sqlite3.Connection, *, now: float, fits: Callable[[Job], bool] = l
                 job_id = one.job_id if row["state"] == "queued" else _make(db, one, now, now + EVERY_S)
                 assert job_id is not None
                 if fits(queue.get(db, job_id)):
+                    _catch_up(db, one, row["pass"])
                     return queue.claim_job(db, job_id, now=now)
     return None
 
@@ -203,6 +204,15 @@ def charge_lost(db: sqlite3.Connection, job: Job) -> None:
         (job.id, (job.started_at or 0.0) - 1.0),  # the ledger's clock and the calendar may be a second apart
     ).fetchone()
     charge(db, job, seconds)
+
+
+def _catch_up(db: sqlite3.Connection, one: Standing, its_pass: float) -> None:
+    """It is this one's turn at its pass: whose turn would have come before could not take it (paused, in its backoff,
+    short of memory), and must not save it up, or it would have the lane for days."""
+    db.execute(
+        "update standing set pass = ? where what = 'evergreen' and priority = ? and pass < ?",
+        (its_pass, one.priority, its_pass),
+    )
 
 
 def _retire(db: sqlite3.Connection, one: Standing, error: str, now: float) -> None:

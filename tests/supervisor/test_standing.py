@@ -76,6 +76,21 @@ def test_a_newcomer_begins_level_with_the_others(db):
     assert pass_of(db, "new") == 5000.0
 
 
+def test_one_that_was_paused_for_days_comes_back_level_with_the_others(db):
+    plant(db, "paused")
+    plant(db, "other")
+    job = standing.claim(db, now=0)
+    queue.release(db, job.id, job.attempt, "paused by its user", now=1, state="paused")
+    for turn in range(1, 6):
+        assert run(db, 1000.0 * turn, 1000.0) == "other"
+    queue.resume(db, job.id, now=6000)
+    again = standing.claim(db, now=6000)
+    assert again.id == job.id
+    queue.leave_unfinished(db, again.id, again.attempt, now=8000)
+    standing.charge(db, again, 2000.0)
+    assert run(db, 8000, 1.0) == "other"  # not when 5,000 s are made up for
+
+
 def test_one_job_at_most_is_alive_and_one_that_left_unfinished_is_resumed_not_made_anew(db):
     plant(db, "a")
     job = standing.claim(db, now=0)
