@@ -21,7 +21,7 @@ from datagen.sources import Candidate, Position, Settings, as_title
 from datagen.templates import HOLE
 
 NAMED = 5  # how many refused articles a sentence names
-NO_WORD = re.compile(r"[!-~]{2000,}")  # a picture in base64, say: no text, and to look for sentences in it takes for ever
+NO_WORD = re.compile(r"[!-~]{2000,}")  # a picture in base64, say: to look for sentences in it takes for ever
 
 
 @dataclass

@@ -8,11 +8,11 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from datagen.english import finite_verb, has_verb
+from datagen.english import finite_verb, has_verb, is_participle
 from datagen.features import Feature, extract
 from datagen.names import Gazetteer
 from datagen.records import fact_key
-from datagen.shapes import Shape, shape_of
+from datagen.shapes import Shape, cuts_a_list, shape_of
 from datagen.words import words
 
 BLANK = "____"
@@ -26,9 +26,12 @@ PRONOUNS = frozenset(
 )
 HOLES = re.compile(r"\(\s|\s\)|\(\)|,\s*,|\s,|\$ |''|\[|\]|\||\{|\}|=|<|>|…|\.\.\.|\?|_")
 CUT = re.compile(r"(?:[,;:]| [-–—]) ")
-_LIST_GOES_ON = re.compile(r"(?:and|or|[A-Z][\w’'-]*(?: [A-Z][\w’'-]*)*(?:,| and| or)) ?")
+_LIST_GOES_ON = re.compile(r"(?:and|or|\d{4}\b|[A-Z][\w’'-]*(?: [A-Z][\w’'-]*)*(?:,| and| or)) ?")
 _LED_PRONOUN = re.compile(r"[^,]*, (he|she|it|they|his|her|its|their|this|these|we|I)\b")
-UNFINISHED = re.compile(r"\b(?:the|a|an|of|in|on|at|to|and|or|by|for|with|from|between|both)$")
+UNFINISHED = re.compile(
+    r"\b(?:the|a|an|of|in|on|at|to|and|or|by|for|with|from|between|both|that|be|was|were|is|are)$"
+    r"|\b(?:and|or|but) (?:in|on|at|by|for|from|of|with) \S+$"
+)
 
 
 class Refusal(NamedTuple):
@@ -125,17 +128,52 @@ def unaskable(title: str, sentence: str, feature: Feature) -> str | None:
 
 
 def crop(sentence: str, feature: Feature) -> tuple[str, str]:
-    """What stands before and after the value, a long tail cut at a comma. Always a clause with a verb."""
+    """What stands before and after the value, a long tail cut at a comma. Always a clause with a verb.
+
+    Where the first comma that might do stands in a list or behind an aside, all of the sentence is kept: so may the
+    commas after it.
+    """
     head, tail = sentence[: feature.start], sentence[feature.end :]
     if len(sentence.split()) <= SHORT_WORDS:
         return head, tail
     for match in CUT.finditer(tail):
-        kept = tail[: match.start()]
-        if _LIST_GOES_ON.match(tail, match.end()) or UNFINISHED.search(kept) or _opens(head + kept):
+        text = head + feature.text + tail[: match.start()]
+        if _LIST_GOES_ON.match(tail, match.end()) or _opens(text):
             continue
-        if len((head + feature.text + kept).split()) >= MIN_WORDS and _stands_alone(head + feature.text + kept):
-            return head, kept.rstrip(" ,;:") + "."
+        if cuts_a_list(tail, match.start()) or UNFINISHED.search(text) or _ends_on_aside(text):
+            break
+        if match[0] == ", " and _is_needed(tail[match.end() :]):
+            break
+        if len(text.split()) >= MIN_WORDS and _stands_alone(text):
+            return head, tail[: match.start()].rstrip(" ,;:") + "."
     return head, tail
+
+
+_NEEDED = re.compile(r"(?:they|he|she|it|we) |[A-Za-z]+-[a-z]+ [a-z]")
+_OF_A_PARTICIPLE = re.compile(r"\w+ (?:by|to|in|of|at|from|with|for|on|as|after|under)\b")
+
+
+def _is_needed(rest: str) -> bool:
+    """Does what a comma would cut off begin with the verb, the subject or the next adjective of what stands before?"""
+    if _NEEDED.match(rest):
+        return True
+    return has_verb(f"x {rest.split()[0]}") and not (is_participle(rest.split()[0]) and _OF_A_PARTICIPLE.match(rest))
+
+
+_ASIDE = re.compile(r"(?:after|before|when|while|although|though|as|because|if|until|once|with|at|in|on|of|by|under) ")
+_LATE_ASIDE = re.compile(r"\b(?:and|but|that),? (?:when|while|after|before|although|though|as|because|if|once)\b[^,]*$")
+_SAID_THAT = re.compile(r"\bthat [^,]*$")
+
+
+def _ends_on_aside(text: str) -> bool:
+    """'The census found that English, with 9 speakers' goes on behind its aside: what stands before has no verb yet."""
+    if _LATE_ASIDE.search(text):
+        return True
+    before, comma, last = text.rpartition(", ")
+    if not comma or not _ASIDE.match(last):
+        return False
+    said = _SAID_THAT.search(before)
+    return bool(UNFINISHED.search(before) or not _stands_alone(before) or (said and not has_verb(said[0])))
 
 
 def _opens(text: str) -> bool:
@@ -146,11 +184,14 @@ _LEAD = re.compile(
     r"(?:On|In|At|By|After|Before|During|From|For|With|Under|Near|Following|Despite|Until|Since) [^,]*, "
 )
 
+_NO_MAIN_CLAUSE = re.compile(
+    r"(?:when|while|after|before|although|though|as|because|since|if|until|once|despite|with|where|which|who)\b",
+    re.IGNORECASE,
+)
+
 
 def _stands_alone(text: str) -> bool:
     """Is it still a sentence: a subject and its own verb, behind at most one leading adjunct?"""
     if lead := _LEAD.match(text):
         text = text[lead.end() :]
-    elif re.match(r"(?:When|While|After|Before|Although|Though|As|Because|Since|If|Until|Once|Despite|With)\b", text):
-        return False
-    return finite_verb(text) is not None
+    return _NO_MAIN_CLAUSE.match(text) is None and finite_verb(text) is not None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from datagen.english import BASE_OF
-from datagen.names import CAPITAL, ENDS, PERSON, TITLES, WEAK_TITLES, Gazetteer, is_person
+from datagen.names import CAPITAL, ENDS, NOT_PEOPLE, PERSON, TITLES, WEAK_TITLES, Gazetteer, is_person
 from datagen.words import MONTHS, NUMBERS, words
 
 Kind = Literal["date", "number", "person", "place"]
@@ -117,22 +117,30 @@ def number_form(text: str) -> str:
 def people(sentence: str, gazetteer: Gazetteer) -> Iterator[Feature]:
     """People by full name, or by a title and a family name. The title is not part of the value."""
     for match in PERSON.finditer(sentence):
-        parts = match[0].split()
+        parts = _up_to_owner(match[0].split())
         titled = 0
         while titled < len(parts) and parts[titled] in TITLES:
             titled += 1
         skipped = titled or _leading_strangers(parts)
         name = parts[skipped:]
         has_rank = titled > 0 and parts[titled - 1] not in WEAK_TITLES
-        text, end = " ".join(name), match.end()
+        text, end = " ".join(name), match.start() + len(" ".join(parts))
         if text.endswith(("'s", "’s")):
             text, end = text[:-2], end - 2
+            name = text.split()
+            has_rank = has_rank and parts[titled - 1] != "Saint"  # "Saint Paul's Cathedral"
         if not name or not (is_person(name) or (has_rank and _titled_name(name, gazetteer))):
             continue
-        if _NOT_BEFORE_A_NAME.search(sentence[: end - len(text)]):
+        if gazetteer.is_place(" ".join(parts)) or _NOT_BEFORE_A_NAME.search(sentence[: end - len(text)]):
             continue
         if not _hangs_on(sentence, end - len(text), end):
             yield Feature("person", "full" if len(name) > 1 else "family", text, end - len(text), end)
+
+
+def _up_to_owner(parts: list[str]) -> list[str]:
+    """'Lord North's Tory government', 'Pablo Picasso's Guernica': the name ends with the one who owns."""
+    ends = [index for index, part in enumerate(parts) if part.endswith(("'s", "’s"))]
+    return parts[: ends[0] + 1] if ends else parts
 
 
 def _leading_strangers(parts: list[str]) -> int:
@@ -144,7 +152,12 @@ def _leading_strangers(parts: list[str]) -> int:
 
 
 def _titled_name(name: list[str], gazetteer: Gazetteer) -> bool:
-    return len(name) <= 3 and not any(gazetteer.is_place(word) or word in TITLES for word in name) and len(name[-1]) > 2
+    """Is what stands behind a rank a name, and no word of the language: 'General Slim', not 'Chief of Staff'?"""
+    if len(name) > 3 or len(name[-1]) < 3 or set(name) & NOT_PEOPLE:
+        return False
+    if len(name) == 1 and name[0].lower() in gazetteer.common:
+        return False
+    return not any(gazetteer.is_place(word) or word in TITLES for word in name)
 
 
 def places(sentence: str, gazetteer: Gazetteer) -> Iterator[Feature]:
@@ -155,7 +168,7 @@ def places(sentence: str, gazetteer: Gazetteer) -> Iterator[Feature]:
         if lead is None and sentence[: match.start()].endswith(" the "):
             article = 4
             lead = _PREPOSITION.search(sentence[: match.start() - 4])
-        if lead is None or not gazetteer.is_place(match[0]):
+        if lead is None or not gazetteer.is_place(match[0]) or match[0].endswith((" St", " Mt")):  # "the Gulf of St. L"
             continue
         if not _hangs_on(sentence, match.start(), match.end()) and _ends(sentence, match.end()):
             yield Feature("place", "the" if article else "bare", match[0], *match.span(), before=lead[1])

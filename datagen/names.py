@@ -17,6 +17,7 @@ PLACES = frozenset(place.strip() for place in words.PLACES)
 PLACE_HEADS = frozenset(words.PLACE_HEADS)
 PLACE_STARTS = frozenset(words.PLACE_STARTS)
 NOT_PLACES = frozenset(words.NOT_PLACES + words.MONTHS)
+NOT_PEOPLE = NOT_PLACES | PLACE_HEADS | frozenset(words.NOT_PEOPLE)
 LOWER_FIRST = frozenset(words.FUNCTION_WORDS)
 
 CAPITAL = r"[A-ZÀ-ÖØ-ÞŁŚŻŠŽ][\wÀ-ÿ’'-]*"
@@ -108,4 +109,9 @@ def census(sentences: Iterable[str]) -> Gazetteer:
 
 def is_person(words: list[str]) -> bool:
     """Do these words, without a title, name one person for sure? A known given name and a family name."""
-    return len(words) >= 2 and words[0] in GIVEN_NAMES and not set(words) & (NOT_PLACES | PLACE_HEADS)
+    return len(words) >= 2 and words[0] in GIVEN_NAMES and not set(words) & NOT_PEOPLE and not _is_mark(words)
+
+
+def _is_mark(words: list[str]) -> bool:
+    """'Mark IV' is a tank; 'Elizabeth II' is a queen."""
+    return words[0] == "Mark" and re.fullmatch("[IVX]+", words[-1]) is not None

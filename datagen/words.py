@@ -76,6 +76,15 @@ NOT_PLACES = words("""
     Times Treaty Tuesday USS University Volume War Wars Wednesday Western World
 """)  # fmt: skip
 
+# What a name with one of these is called after a person, at most: "Francis Winspear Centre", "President's Council".
+NOT_PEOPLE = words("""
+    Airport Archipelago Association Books Bridge Building Cathedral Center Centre Charitable Club Collection Command
+    Commission Committee Company Consort Corporation Dates Election Festival Field Foundation Gallery Highway Hospital
+    Hotel Jr Land Laboratory Library Lighthouse Medal Memorial Orchestra Party Patriots Pavilion Press
+    Prize Proclamation Railway Road Society Sound Sr Stadium Staff Station Street Studies Symphony Theater Theatre
+    Trophy Trust Union Ventures Version
+""")  # fmt: skip
+
 # Capital at the start of a sentence only.
 FUNCTION_WORDS = words("""
     a about after against all almost although among an another around as at before between both by during each early

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datagen.facts import Fact
 from datagen.families import Draft, Dropped, Group, Work, dropped, with_wrong
 
-VERSION = 2
+VERSION = 3
 PHRASINGS = {
     "true_or_false": "True or false? {statement}",
     "asked_after": "{statement} True or false?",

@@ -6,7 +6,7 @@ from datagen.facts import plain_title
 from datagen.families import Draft, Dropped, Group, Work, dropped
 from datagen.phrasings import phrased
 
-VERSION = 2
+VERSION = 3
 PHRASINGS = {  # {Direct}: "When did the battle begin"; {embedded}: "when the battle began"
     "plain": "{Direct}?",
     "tell_me": "Tell me {embedded}.",

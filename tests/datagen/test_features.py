@@ -36,6 +36,14 @@ CORPUS = census(SENTENCES)
         ("The plan of Field Marshal Erich von Manstein failed.", ["person: Erich von Manstein"]),
         ("Prime Minister Winston Churchill's speech was heard.", ["person: Winston Churchill"]),
         ("General Slim crossed the river.", ["person: Slim"]),
+        ("It hung beside Pablo Picasso's Woman in Blue.", ["person: Pablo Picasso"]),
+        ("Lord North's Tory government fell.", ["person: North"]),
+        ("They met at the Francis Scott Centre and the Victor Symphony Orchestra played.", []),
+        ("He spoke to the General Council and to Chief of General Staff.", []),
+        ("The Mark IV was heavy.", []),
+        ("King George VI saw Saint Paul's Cathedral.", ["person: George VI"]),
+        ("He was born in Saint Petersburg.", ["place: Saint Petersburg"]),
+        ("The fleet entered the Gulf of St. Lawrence.", []),
         ("The physicist J. Robert Oppenheimer was chosen.", []),
         ("The battleship Jean Bart fired.", []),
         ("The Red Army and Army Group Centre fought.", []),
@@ -114,3 +122,72 @@ def test_a_value_that_the_title_names_or_that_stands_twice_is_not_asked_for() ->
     assert refusal.reason == "the title gives it away"
     _, refusals = facts_of("War", "The army left Paris in 1940 and came back to Paris in 1944.", KNOWN)
     assert {refusal.reason for refusal in refusals} == {"stands twice in its sentence"}
+
+
+def test_a_rank_before_a_word_of_the_language_makes_no_name_of_it() -> None:
+    sentence = "He was seen with General Graphite."
+    assert [feature.text for feature in extract(sentence, KNOWN)] == ["Graphite"]
+    assert extract(sentence, census(["The graphite was sold, and more graphite was bought."])) == []
+
+
+@pytest.mark.parametrize(
+    ("sentence", "value", "asked"),
+    [
+        (
+            "In March 1943 the Ninth Army left the town of Rzhev, which it had held for more than a year.",
+            "March 1943",
+            "In ____ the Ninth Army left the town of Rzhev.",
+        ),
+        (
+            "General Walter Model left the town on March 1, 1943, after his rearguard had blown up the bridge.",
+            "Walter Model",
+            "General ____ left the town on March 1, 1943.",
+        ),
+        (
+            "On 1 March 1943, after the last train had gone, the army blew up the bridge over the Volga at Rzhev.",
+            "1 March 1943",
+            "all",
+        ),
+        (
+            "The plan of General Walter Model was that, although the town was lost, the army would hold the new line.",
+            "Walter Model",
+            "all",
+        ),
+        (
+            "The report of 1943 found that the army, with 324,000 men in the line, was too weak for any attack.",
+            "324,000",
+            "all",
+        ),
+        (
+            "The army left in March 1943 and, at the request of General Walter Model, burned the town behind it.",
+            "March 1943",
+            "all",
+        ),
+        (
+            "The front was cut by 330 kilometres, which freed men, guns and horses that were needed for the attack.",
+            "330",
+            "The front was cut by ____ kilometres.",
+        ),
+        (
+            "General Walter Model asked for more tanks, guns and horses, and the men waited for them in vain.",
+            "Walter Model",
+            "all",
+        ),
+        (
+            "While General Walter Model was at the front, the staff planned the long way back to the Dnieper.",
+            "Walter Model",
+            "all",
+        ),
+        (
+            "The town was hit on 1 March 1943, and when German troops left Rzhev, they burned the bridge behind them.",
+            "Rzhev",
+            "all",
+        ),
+    ],
+)
+def test_a_long_sentence_is_cut_at_a_comma_only_where_a_whole_sentence_is_left(
+    sentence: str, value: str, asked: str
+) -> None:
+    facts, _ = facts_of("War", sentence, census([sentence, "They fought near Rzhev.", "He was seen near Rzhev."]))
+    [fact] = [fact for fact in facts if fact.value == value]
+    assert fact.statement() == (sentence.replace(value, "____") if asked == "all" else asked)
