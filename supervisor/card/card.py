@@ -69,6 +69,8 @@ class Card:
         """Ask when it is time to; take the answer when it is there. Whether one was taken."""
         if self._probe is None:
             return False
+        if self._probe.has_ended():
+            self._listen()  # or its end would wake the loop for ever
         if self._look_at is not None and self._probe.asked_at is None and time.monotonic() >= self._look_at:
             self._ask(closely)
         found = self._probe.answer()

@@ -135,6 +135,17 @@ class Probe:
             self.close()
         return found
 
+    def has_ended(self) -> bool:
+        """Whether its process ended while it was asked nothing, killed perhaps. The next question starts another one."""
+        if self.asked_at is not None or self.output is None:
+            return False
+        while piece := self._read():
+            self._said += piece
+        if piece is None:
+            return False
+        self.close()
+        return True
+
     def _found(self, line: bytes, *, whole: bool, ended: bool) -> Gpu:
         assert self._process is not None
         if not whole and not ended:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import selectors
 import signal
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from fake_card import LOST, MISMATCH, NO_DRIVER, RESET_REQUIRED, FakeCard, libra
 from tower import until
 
 from supervisor.card import gpu, nvml
+from supervisor.card.card import Card
 from supervisor.card.gpu import Gpu, Probe
 from supervisor.children import tree
+from supervisor.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +75,20 @@ def test_where_the_driver_does_not_say_who_holds_how_much_it_is_not_known_and_no
         process.kill()
     assert found.processes == {process.pid: None}
     assert found.used_mib == 1500
+
+
+def test_that_process_killed_between_two_questions_is_no_loss_of_the_card(card):
+    with selectors.DefaultSelector() as selector:
+        seen = Card(Settings(), selector)
+        seen.find()
+        tree.read(pid_of(seen._probe)).kill(signal.SIGKILL)
+        assert selector.select(30), "the loop hears of it"
+        assert not seen.look()
+        assert not selector.get_map(), "once"
+        seen.look_in(0.0)
+        until(seen.look)
+        assert (seen.broken, seen.now.name) == (None, "Fake GeForce")
+        seen._probe.close()
 
 
 def test_who_holds_memory_is_read_anew_when_it_moves_or_when_asked_closely(card, probe):

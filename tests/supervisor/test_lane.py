@@ -46,6 +46,9 @@ class Answers:
         self.asked_at = None
         return self.ready.pop(0)
 
+    def has_ended(self):
+        return False
+
 
 @pytest.fixture
 def clock(monkeypatch):
