@@ -136,7 +136,7 @@ class Probe:
         return found
 
     def has_ended(self) -> bool:
-        """Whether its process ended while it was asked nothing, killed perhaps. The next question starts another one."""
+        """Whether its process ended while it was asked nothing, killed perhaps. The next question starts another."""
         if self.asked_at is not None or self.output is None:
             return False
         while piece := self._read():
