@@ -20,6 +20,7 @@ END_OF_TEXT, IM_START, IM_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 TAGS = (END_OF_TEXT, IM_START, IM_END)
 SPACE = "▁"  # U+2581, SentencePiece's sign for a space; one that stands in the text goes through as three bytes
 MODEL_FILE = "tokenizer.model"
+NO_PIECE = "\ufffd".encode()
 WORD = re.compile(r"[^\W\d_]+")
 BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 
@@ -70,8 +71,10 @@ class Tokenizer:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of token ids; tags as they are written. Half a character (a cut byte run) reads as U+FFFD."""
-        return b"".join(self._bytes[i] for i in ids).decode(errors="replace")
+        """The text of token ids; tags as they are written. Half a character (a cut byte run) reads as U+FFFD, and so
+        does an id that has no piece: a model's vocabulary may be larger."""
+        pieces = (self._bytes[i] if i < self.vocab_size else NO_PIECE for i in ids)
+        return b"".join(pieces).decode(errors="replace")
 
     def piece(self, token: int) -> str:
         """A token's name in the model: '▁1944', '<|im_end|>', '<0x0A>'."""
@@ -122,7 +125,7 @@ class Tokenizer:
         name = self.piece(token)
         if self._processor.is_byte(token):
             return bytes.fromhex(BYTE_PIECE.fullmatch(name)[1])  # type: ignore[index]  # a byte piece has this name
-        return "\ufffd".encode() if self._processor.is_unknown(token) else name.replace(SPACE, " ").encode()
+        return NO_PIECE if self._processor.is_unknown(token) else name.replace(SPACE, " ").encode()
 
 
 @dataclass(frozen=True)

@@ -353,6 +353,16 @@ def test_the_untrained_twin_answers_under_its_own_name(trained):
     assert {row["answer"] for row in rows} != {row["answer"] for row in answers(trained, name)[:4]}
 
 
+def test_a_model_with_more_pieces_than_its_tokenizer_answers_too(home):
+    """A vocabulary rounded up: what no piece stands for is never learned, but fresh weights say it."""
+    run_kind(home, 20, "train", **TRAIN | {"vocab_size": 1024, "steps": 1})
+    name = models(home)[-1].name
+    run_kind(home, 21, "answer", model=name, questions=QUESTIONS, untrained=True, limit_per_group=20)
+    rows = answers(home, f"{name}-untrained")
+    assert len(rows) == 40
+    assert any("\ufffd" in row["answer"] for row in rows)
+
+
 def test_answers_past_what_learned_positions_were_trained_on_are_counted_in_a_note(home, trained):
     name = models(trained)[-1].name
     shutil.copytree(trained / "models" / name, home / "models" / name)
