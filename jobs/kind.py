@@ -53,10 +53,13 @@ def names() -> list[str]:
 
 @functools.cache
 def load(kind: str) -> Any:
-    """The kind's module. Raises BadArgs for a name that is not one."""
+    """The kind's module. Raises BadArgs for a name that is not one, and for a file that can't be imported."""
     if kind not in names():
         raise BadArgs(f"there is no kind {kind!r}: take one of {', '.join(names())}")
-    return importlib.import_module(f"jobs.kinds.{kind}")
+    try:
+        return importlib.import_module(f"jobs.kinds.{kind}")
+    except Exception as error:  # whatever its code raises: one that is being written must not end jobd
+        raise BadArgs(f"the kind {kind!r} can't be loaded ({type(error).__name__}: {error}): mend its file") from error
 
 
 def lane(kind: str) -> str:

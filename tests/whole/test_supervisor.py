@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tower import Tower, until
+from tower import Tower, bring_kind, until
 
 from jobs.contract import EXIT_BAD_ARGS, EXIT_DONE, EXIT_OUT_OF_MEMORY, EXIT_UNFINISHED
 from supervisor import ledger, meta, queue
@@ -321,6 +321,20 @@ def test_a_job_that_leaves_unfinished_for_ever_without_progress_is_stopped(tower
     tower.serve()
     assert tower.job(job).state == "failed"
     assert tower.job(job).attempt == queue.MAX_IDLE_RELEASES
+
+
+def test_a_kind_whose_file_is_broken_by_its_turn_fails_with_the_reason_and_the_lane_goes_on(
+    tower, tmp_path, monkeypatch
+):
+    source = (
+        "from dataclasses import dataclass\nLANE = 'gpu'\n@dataclass(frozen=True)\nclass Args:\n    some: int = 1\n"
+    )
+    bring_kind(monkeypatch, tmp_path, "mine", source)
+    mine, next_one = tower.add("mine"), tower.sh("true")
+    (tmp_path / "kinds" / "mine.py").write_text(f"{source}def run(:\n")
+    tower.serve()
+    assert [tower.job(one).state for one in (mine, next_one)] == ["failed", "succeeded"]
+    assert "the kind 'mine' can't be loaded (SyntaxError: invalid syntax (mine.py, line 6))" in tower.job(mine).error
 
 
 def test_a_program_that_is_gone_by_its_turn_is_blamed_with_the_reason(tower):
