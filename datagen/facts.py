@@ -32,6 +32,12 @@ UNFINISHED = re.compile(
     r"\b(?:the|a|an|of|in|on|at|to|and|or|by|for|with|from|between|both|that|be|was|were|is|are)$"
     r"|\b(?:and|or|but) (?:in|on|at|by|for|from|of|with) \S+$"
 )
+# "more than 200 men fell": of 100 that is true as well, and of 300 nobody knows.
+_BOUND = re.compile(
+    r"\b(?:more than|over|above|at least|fewer than|less than|under|below|up to|as many as|at most|exceed(?:ed|s|ing)?"
+    r"|(?:by|since|before|after)(?: the (?:end|beginning) of)?) (?:about |some |early |late |mid-)?$",
+    re.IGNORECASE,
+)
 
 
 class Refusal(NamedTuple):
@@ -67,6 +73,11 @@ class Fact:
         """The text, led by the article's title unless it names it itself: nothing is asked about 'the battle'."""
         topic = plain_title(self.title)
         return text if topic.lower() in text.lower() else f"{topic}: {text}"
+
+    @property
+    def is_bound(self) -> bool:
+        """Is the value a bound, as in 'more than 200' and 'by 1943'? Then the statement is true of others, too."""
+        return self.kind in ("number", "date") and _BOUND.search(self.head) is not None
 
     @property
     def body(self) -> str:

@@ -70,8 +70,14 @@ class Wording(NamedTuple):
 def with_wrong(
     work: Work, facts: Iterable[Fact], family: str, phrasings: Mapping[str, str], num: int
 ) -> Iterator[Wording | Dropped]:
-    """Each fact in each of its words with num wrong values; where the corpus has none, the fact is given up."""
+    """Each fact in each of its words with num wrong values; where the corpus has none, the fact is given up.
+
+    So is a bound ("more than 200") that is asked in its sentence: a wrong value would be right there as well.
+    """
     for fact in facts:
+        if fact.is_bound and fact.shape is None:
+            yield bound(fact)
+            continue
         for id, role in phrased(fact.key, family, phrasings, work.choice).items():
             wrong = work.pools.some_wrong(fact, work.article, num, work.choice.seed, fact.key, family, id)
             if wrong is None:
@@ -79,6 +85,11 @@ def with_wrong(
                 yield Dropped("phrase", f"the corpus has no {many} of this form", fact.sentence, fact.value)
                 break
             yield Wording(fact, id, role, tuple(wrong))
+
+
+def bound(fact: Fact) -> Dropped:
+    """What is said of a fact that has no wrong value."""
+    return Dropped("phrase", "its value is a bound: another one would be true too", fact.sentence, fact.value)
 
 
 def names() -> list[str]:

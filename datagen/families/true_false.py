@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from datagen.facts import Fact
-from datagen.families import Draft, Dropped, Group, Work, dropped, with_wrong
+from datagen.families import Draft, Dropped, Group, Work, bound, dropped, with_wrong
 
-VERSION = 3
+VERSION = 4
 PHRASINGS = {
     "true_or_false": "True or false? {statement}",
     "asked_after": "{statement} True or false?",
@@ -21,7 +21,9 @@ def make(work: Work) -> Iterator[Group | Dropped]:
     yield from dropped(work)
     facts: dict[str, Fact] = {}
     for fact in work.facts:
-        if fact.statement(fact.value) in facts:  # two values of one sentence: what is true of it is said once
+        if fact.is_bound:
+            yield bound(fact)
+        elif fact.statement(fact.value) in facts:  # two values of one sentence: what is true of it is said once
             yield Dropped("phrase", "another value of its sentence is asked about", fact.sentence, fact.value)
         else:
             facts[fact.statement(fact.value)] = fact

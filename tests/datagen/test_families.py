@@ -4,6 +4,7 @@ import re
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,10 +13,10 @@ from hypothesis import strategies as st
 from small_corpus import fill, sample_articles
 
 from datagen import families
-from datagen.facts import BLANK
+from datagen.facts import BLANK, Fact
 from datagen.generate import Settings, generate
 from datagen.phrasings import MIN_TRAIN, Choice, chosen, phrased, roles
-from datagen.pools import POOL_SIZE, Sample
+from datagen.pools import POOL_SIZE, Pools, Sample
 from datagen.records import FAMILIES, Record
 
 IDS = st.lists(st.text("abcdef", min_size=1, max_size=4), unique=True, max_size=12)
@@ -168,6 +169,35 @@ def test_a_wrong_value_is_never_in_the_article_where_it_could_be_right(factory: 
         assert row["wrong"] not in row["source"]
         if row["wrong"][-1].isalpha() and not row["wrong"].islower() and row["wrong"][0].isupper():
             assert row["wrong"] not in row["text"]
+
+
+def test_no_statement_with_a_bound_is_called_false_for_another_bound(records: list[Record]) -> None:
+    bounds = re.compile(r"\b(?:more than|over|at least|up to|fewer than) \d[\d,]* |\b[Bb]y (?:[A-Z]\w+ )?19\d\d\b")
+    full: dict[tuple[str, str], dict[str, str]] = {}
+    for record in of_family(records, "true_false"):
+        full.setdefault((record.fact, record.phrasing), {})[record.answer] = record.question
+    assert any(bounds.search(pair["True"]) for pair in full.values()), "some hold a bound beside what is asked"
+    for pair in full.values():
+        assert [found[0] for found in bounds.finditer(pair["True"])] == [
+            found[0] for found in bounds.finditer(pair["False"])
+        ]
+    sentences = [record for record in of_family(records, "which_of_two") if BLANK in record.question]
+    assert len(sentences) > 100
+    assert not [r for r in sentences if re.search(rf"(?:more than|at least|[Bb]y) {BLANK}", r.question)]
+    asked = [record for record in of_family(records, "cloze") if f"more than {BLANK}" in record.question]
+    assert asked, "where nothing wrong is said, bounds are asked for"
+
+
+def test_who_was_in_a_town_may_have_been_in_its_continent() -> None:
+    samples: dict[tuple[str, str], Sample] = {("place", "bare"): Sample()}
+    for value in ("Africa", "Europe", "Tobruk", "Minsk", "Sedan"):
+        samples["place", "bare"].add(value)
+    pools = Pools(samples)
+    sentence = "The army stood in Sedan."
+    town = Fact("k", "War", sentence, "place", "bare", "Sedan", "The army stood in ", ".", None)
+    assert sorted(pools.wrong(town, sentence)) == ["Minsk", "Tobruk"]
+    continent = replace(town, sentence="The army stood in Asia.", value="Asia")
+    assert sorted(pools.wrong(continent, continent.sentence)) == ["Africa", "Europe", "Minsk", "Sedan", "Tobruk"]
 
 
 def test_cloze_and_questions_hold_no_answer_and_cloze_one_hole(records: list[Record]) -> None:
