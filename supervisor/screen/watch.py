@@ -25,6 +25,7 @@ from supervisor.screen.news import News, data_version, until_changed
 SAY_EVERY_S = 15.0  # where nobody watches a terminal: a line per running job so often
 PIPE_COLUMNS = 120  # where there is no terminal to ask
 START_S = 10.0  # a jobd that serves says so in a fraction of it
+GONE_S = 5.0  # so long nobody serves: who only starts it again is quicker
 
 
 def run(home: Home, recipe_path: Path, overrides: Mapping[str, str], *, said: Sequence[str] = ()) -> int:
@@ -70,7 +71,7 @@ def _serve_until_done(home: Home, db: sqlite3.Connection, ids: list[int]) -> Non
         signal.signal(signum, signal.default_int_handler)
     jobd = None if view.serving(home) else _start_jobd(home)
     home.ring()
-    screen, news = Screen(), News(home.path)
+    screen, news, served_at = Screen(), News(home.path), time.monotonic()
     try:
         while True:
             seen = data_version(db)
@@ -78,22 +79,29 @@ def _serve_until_done(home: Home, db: sqlite3.Connection, ids: list[int]) -> Non
             screen.draw(db, home, found)
             if all(job.state in queue.OVER for job in found) or _stuck(found):
                 break
-            if jobd is not None and jobd.poll() is not None:
+            if view.serving(home):
+                served_at = time.monotonic()
+                jobd = None if jobd is not None and jobd.poll() is not None else jobd  # another one was quicker
+            elif jobd is not None and jobd.poll() is not None:
                 screen.say(
                     f"jobd ended with {jobd.returncode} (its words: {home.path / 'jobd.log'}); starting it again"
                 )
                 jobd = _start_jobd(home)
+            elif jobd is None and time.monotonic() - served_at > GONE_S:
+                screen.say("The jobd that served this home has left; starting one.")
+                jobd = _start_jobd(home)
             until_changed(db, news, seen)
     except KeyboardInterrupt:
-        _say_goodbye(jobd)
+        _say_goodbye(home, jobd)
         raise
     if jobd is not None:
         _stop(jobd)
 
 
-def _say_goodbye(jobd: "subprocess.Popen[bytes] | None") -> None:
+def _say_goodbye(home: Home, jobd: "subprocess.Popen[bytes] | None") -> None:
     if jobd is None:
-        print("\nThe jobd that serves this home goes on. The same command watches it again.", flush=True)
+        who = "The jobd that serves this home goes on." if view.serving(home) else "Nobody serves this home now."
+        print(f"\n{who} The same command watches it again.", flush=True)
         return
     print("\nSaving ...", flush=True)
     if _stop(jobd):
