@@ -68,14 +68,16 @@ def train(
     """Train from where the workdir stands to config.steps, yielding each step; nothing when it is done already.
 
     stop: asked after each micro-batch; when true the unfinished step is dropped, the last one saved, and we return.
-    prepared: what `prepare` read. ranks: which of several processes this one is; every one of them goes through all
-    steps, rank 0 alone writes, tells and evaluates. Raises BadConfig, checkpoint.Damaged, shards.DamagedPack,
-    FileNotFoundError.
+    prepared: what `prepare` read, which is used up. ranks: which of several processes this one is; every one of them
+    goes through all steps, rank 0 alone writes, tells and evaluates. Raises BadConfig, checkpoint.Damaged,
+    shards.DamagedPack, FileNotFoundError.
     """
     if not ranks.is_first:
         prepared, tell = (None, open_pack(config.pack)), silent  # it will be told which checkpoint
     resume, pack = prepared or prepare(config.pack, workdir, tell)
     trainer = Trainer(config, workdir, resume, pack, tell=tell, ranks=ranks)
+    if resume is not None:
+        resume.groups.clear()  # mapped from its files: held by who prepared it, they would take the disk's space on
     try:
         while trainer.step < config.steps:
             step = trainer.advance(stop)

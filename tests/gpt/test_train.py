@@ -16,7 +16,7 @@ from gpt.config import BadConfig, Diverged
 from gpt.data import context_at, read_batch
 from gpt.shards import DamagedPack, open_pack
 from gpt.spikes import WINDOW, Spikes
-from gpt.train import Trainer, train
+from gpt.train import Trainer, prepare, train
 from tests.gpt.tiny import config, make_pack, shape
 
 
@@ -179,6 +179,18 @@ def test_rows_past_the_checkpoint_are_replaced_not_doubled(pack, tmp_path):
     list(train(config(pack), workdir))
     assert losses(workdir) == losses(expected)
     assert ledger(workdir) == ledger(expected)
+
+
+def test_the_checkpoint_it_came_from_is_let_go_of_though_its_caller_is_not_done_with_it(pack, tmp_path):
+    """It is mapped: held on to, its disk space would stay taken as long as the run lasts, forgotten or not."""
+    list(train(config(pack, steps=5), tmp_path))
+    prepared = prepare(pack, tmp_path)
+    assert any("step-0000005" in line for line in Path("/proc/self/maps").read_text().splitlines())
+    for step in train(config(pack), tmp_path, prepared=prepared):
+        if step.number == 7:
+            break
+    assert prepared[0] is not None, "as the job's child keeps it"
+    assert not [line for line in Path("/proc/self/maps").read_text().splitlines() if "step-0000005" in line]
 
 
 def test_evaluating_and_saving_more_often_changes_no_bit(pack, tmp_path):
