@@ -76,6 +76,7 @@ _WORD = (
 _NTH = r"\d+(?:st|nd|rd|th)(?= " + _CAPITAL + ")"
 _BETWEEN = r"(?: (?:of|the|of the|de|la|le|du|des|von|van|der|den|von der|van der|di|da|bin|ibn|al|el))?"
 _RUN = re.compile(rf"(?<![\w'|-])(?:{_NTH}|{_WORD})(?:{_BETWEEN} (?:{_NTH}|{_WORD})| (?:\d{{1,3}})(?![\w,.%:]))*")
+_COUNT = re.compile("[ivx]{2,}")
 _PARTICLES = frozenset(spaced("of the de la le du des von van der den di da bin ibn al el and"))
 
 
@@ -180,4 +181,9 @@ def _is_given(word: str) -> bool:
 
 def _has(name: Name, word: str) -> bool:
     """Is the word, or an initial that stands for it, in the name?"""
-    return any(w == word or (min(len(w), len(word)) == 1 and w[0] == word[0]) for w in name)
+    return any(w == word or (min(len(w), len(word)) == 1 and w[0] == word[0] and not _is_count(w, word)) for w in name)
+
+
+def _is_count(*words: str) -> bool:
+    """Is one of them a Roman number? George V is not George VI, and World War I is not the second."""
+    return any(_COUNT.fullmatch(word) for word in words)

@@ -33,6 +33,7 @@ LONGEST_WORDS = 40  # of an answer, beside four times the reference's
 _TRUE = frozenset(spaced("true yes correct right accurate"))
 _FALSE = frozenset(spaced("false incorrect wrong untrue inaccurate"))
 _NOT = frozenset(spaced("not never isn't wasn't aren't doesn't hardly neither"))
+_NOT_AT_ALL = re.compile(r"\b(?:not at all|by no means|in no way|anything but|far from)\b", re.IGNORECASE)
 _OPTION = re.compile(r"\s*\(?([A-H])[.):]\s*(?=\S)(.*)", re.DOTALL)
 _LETTER = re.compile(
     r"(?:^|(?<=[\s(,]))([A-H])(?=[.):,](?:\s|$)|\)|$)|\b(?:answer|option|choice|letter)(?: is)?:? \(?([A-Ha-h])\b"
@@ -132,7 +133,7 @@ def _rule_true_false(question: Question, said: str) -> Ruling:
 def _polarity(text: str) -> set[bool]:
     """What a text says of a statement: {True}, {False}, both or nothing."""
     found: set[bool] = set()
-    spoken = words(text)
+    spoken = words(_NOT_AT_ALL.sub("not", text))
     if spoken in (["t"], ["f"]):
         return {spoken == ["t"]}
     for i, word in enumerate(spoken):

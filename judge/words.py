@@ -4,6 +4,9 @@ import re
 import unicodedata
 
 _MARKS = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "…": ".", "\u00a0": " ", "\u202f": " ", "\u2009": " "})
+_LETTERS = str.maketrans(
+    {"ł": "l", "ø": "o", "đ": "d", "ð": "d", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th"}
+)  # no accents
 _DASHES = re.compile("[\u2010-\u2015\u2212]")
 
 
@@ -94,11 +97,11 @@ def tidy(text: str) -> str:
 
 
 def fold(word: str) -> str:
-    """A word without case and accents: 'Besançon' is 'besancon'."""
+    """A word without case and accents: 'Besançon' is 'besancon', 'Władysław' is 'wladyslaw'."""
     if word.isascii():
         return word.lower()
     letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", word).casefold())
-    return "".join(letter for letter in letters if not unicodedata.combining(letter))
+    return "".join(letter for letter in letters if not unicodedata.combining(letter)).translate(_LETTERS)
 
 
 def words(text: str) -> list[str]:
