@@ -11,6 +11,8 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,20 +113,27 @@ def write_model(
 
     if files.is_complete(folder):
         return
-    _fresh(folder)
-    save_file({name: t.detach().cpu().contiguous() for name, t in weights.items()}, folder / WEIGHTS)
-    files.sync_file(folder / WEIGHTS)
-    files.write_json(folder / CONFIG, config.to_json())
-    files.write_whole(folder / TOKENIZER, tokenizer_bytes)
-    files.write_whole(folder / NOTE, note)
-    _declare(folder, facts, config.to_json())
+    with _fresh(folder):
+        save_file({name: t.detach().cpu().contiguous() for name, t in weights.items()}, folder / WEIGHTS)
+        files.sync_file(folder / WEIGHTS)
+        files.write_json(folder / CONFIG, config.to_json())
+        files.write_whole(folder / TOKENIZER, tokenizer_bytes)
+        files.write_whole(folder / NOTE, note)
+        _declare(folder, facts, config.to_json())
 
 
-def _fresh(folder: Path) -> None:
+@contextmanager
+def _fresh(folder: Path) -> Iterator[None]:
+    """An empty folder to write a model into. What fails half way (a full disk) leaves nothing there."""
     check_name(folder.name)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     files.sync_folder(folder.parent)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _declare(folder: Path, facts: dict[str, Any], config: dict[str, Any]) -> None:
@@ -140,17 +149,17 @@ def export(source: Path, folder: Path, note: str) -> None:
         return
     verify(source)
     manifest = files.read_manifest(source)
-    _fresh(folder)
-    for name in (WEIGHTS, CONFIG, TOKENIZER):
-        try:
-            (folder / name).hardlink_to(source / name)
-        except OSError:  # another disk, or a file system without links
-            shutil.copyfile(source / name, folder / name)
-            files.sync_file(folder / name)
-    files.write_whole(folder / NOTE, note)
     kept = ("run", "run_name", "pack", "pack_sha256", "step", "tokens_seen", "val_loss", "git_commit", "longest")
     facts = {"kind": "export", "parent": source.name, **{key: manifest.get(key) for key in kept}}
-    _declare(folder, facts, manifest["config"])
+    with _fresh(folder):
+        for name in (WEIGHTS, CONFIG, TOKENIZER):
+            try:
+                (folder / name).hardlink_to(source / name)
+            except OSError:  # another disk, or a file system without links
+                shutil.copyfile(source / name, folder / name)
+                files.sync_file(folder / name)
+        files.write_whole(folder / NOTE, note)
+        _declare(folder, facts, manifest["config"])
 
 
 def verify(folder: Path) -> None:

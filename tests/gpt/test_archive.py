@@ -1,6 +1,7 @@
 """Kept models: whole or absent, checked when read, named by facts."""
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 
 from datagen import files
 from gpt import archive, source
@@ -84,6 +86,22 @@ def test_a_model_half_written_is_not_there_and_is_written_again(kept, trained, t
         archive.read_model(folder)
     archive.write_model(folder, gpt.state_dict(), gpt.config, trained.model_bytes, FACTS)
     assert torch.equal(archive.read_model(folder)[1]["wte.weight"], gpt.wte.weight)
+
+
+@pytest.mark.parametrize("room", [4096, 100], ids=["for all but the weights", "for nothing"])
+def test_a_model_that_the_disk_has_no_room_for_leaves_nothing_there(kept, trained, tmp_path, room):
+    folder, gpt = kept
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, usual[1]))
+    try:
+        with pytest.raises((OSError, SafetensorError)):
+            archive.write_model(tmp_path / "full", gpt.state_dict(), gpt.config, trained.model_bytes, FACTS)
+        with pytest.raises(OSError, match="File too large"):
+            archive.export(folder, tmp_path / "kept", "n" * 5000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert not (tmp_path / "full").exists()
+    assert not (tmp_path / "kept").exists()
 
 
 def test_a_kept_model_is_never_written_again(kept, trained):
