@@ -69,6 +69,8 @@ def generate(db: sqlite3.Connection, settings: Settings) -> Iterator[Progress]:
     while batch := _work_for_a_while(db, settings, looker):
         done, records, rejects = done + batch.done, records + batch.records, rejects + batch.rejects
         yield Progress(done, total, records, rejects)
+    if done < total:  # another generate did the rest
+        yield Progress(*count_items(db, settings), records, rejects)
 
 
 # --- plan
@@ -202,24 +204,36 @@ class ArticleFacts:
 
 
 def _work_for_a_while(db: sqlite3.Connection, settings: Settings, looker: Looker) -> Progress | None:
-    """The next open items, in one transaction. None when there are none left."""
+    """The next open items, in one transaction. None when there are none left.
+
+    They are looked for inside it: another generate may be at work on this factory, and an item is done once.
+    """
     marks = ",".join("?" * len(settings.prompts))
-    items = db.execute(
-        f"select id, snippet_id, prompt from item where finished_at is null and prompt in ({marks})"
-        " order by id limit ?",
-        (*settings.prompts, CHUNK_ITEMS),
-    ).fetchall()
-    if not items:
-        return None
     done = records = rejects = 0
     started = time.monotonic()
     with transaction(db):
+        _still_ours(db, settings)
+        items = db.execute(
+            f"select id, snippet_id, prompt from item where finished_at is null and prompt in ({marks})"
+            " order by id limit ?",
+            (*settings.prompts, CHUNK_ITEMS),
+        ).fetchall()
         for item in items:
             made = _do(db, item, looker)
             done, records, rejects = done + 1, records + made.records, rejects + made.rejects
             if time.monotonic() - started > BATCH_S:
                 break
-    return Progress(done, len(items), records, rejects)
+    return Progress(done, len(items), records, rejects) if items else None
+
+
+def _still_ours(db: sqlite3.Connection, settings: Settings) -> None:
+    """Raises BadFactory when another generate has begun anew with other settings: the open items are its own."""
+    for prompt in settings.prompts:
+        if get_meta(db, f"generate/{prompt}") != fingerprint(prompt, settings):
+            raise BadFactory(
+                f"another generate makes the {prompt} records of this factory anew, with other settings: give each its "
+                "own factory, and the articles as corpus"
+            )
 
 
 class _Made(NamedTuple):

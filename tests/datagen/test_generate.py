@@ -153,6 +153,34 @@ def test_other_settings_start_a_prompt_afresh(db: sqlite3.Connection) -> None:
     assert db.execute("select count(*) from record where family = 'qpt'").fetchone()[0] > 0
 
 
+def test_two_at_once_on_one_factory_do_each_item_once(db: sqlite3.Connection, tmp_path: Path) -> None:
+    with open_factory(tmp_path / "two.db") as other:
+        db.backup(other)
+    run_all(db, SMALL)
+    both = [
+        subprocess.Popen([sys.executable, "-c", CHILD, tmp_path / "two.db"], stdout=subprocess.PIPE) for _ in range(2)
+    ]
+    said = [child.communicate()[0].split() for child in both]
+    assert [child.returncode for child in both] == [0, 0]
+    assert [words[-2] == words[-1] for words in said] == [True, True], "both end with all of it done"
+    with open_factory(tmp_path / "two.db") as other:
+        for table in ("record", "reject"):
+            counted = f"select count(*), count(distinct item_id) from {table}"
+            assert tuple(other.execute(counted).fetchone()) == tuple(db.execute(counted).fetchone())
+
+
+def test_who_is_overtaken_by_one_with_other_settings_stops_and_writes_nothing_into_its_records(
+    db: sqlite3.Connection,
+) -> None:
+    first = generate(db, Settings(("cloze",), Choice(per_fact=4)))
+    assert next(first).done == 0
+    run_all(db, Settings(("cloze", "qpt"), Choice(per_fact=2)))
+    before = [tuple(row) for row in db.execute("select * from record")]
+    with pytest.raises(BadFactory, match="makes the cloze records of this factory anew, with other settings"):
+        list(first)
+    assert [tuple(row) for row in db.execute("select * from record")] == before
+
+
 def test_articles_added_later_get_their_own_items_only(db: sqlite3.Connection, tmp_path: Path) -> None:
     run_all(db, SMALL)
     first_records = db.execute("select max(id) from record").fetchone()[0]
