@@ -58,10 +58,12 @@ class Settings:
 def read(home: Path) -> Settings:
     """The settings of a home. Raises Refused naming the setting, what it is and what it may be."""
     path = home / "settings.toml"
-    if not path.exists():
-        return Settings()
     try:
         given = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return Settings()
+    except OSError as error:
+        raise Refused(f"{path} can't be read ({error.strerror}): see what it is, and whose") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Refused(f"{path} is not TOML: {error}") from error
     fields = {field.name: field for field in dataclasses.fields(Settings)}

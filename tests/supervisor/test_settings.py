@@ -96,6 +96,14 @@ def test_what_a_reload_says_of_notify_tells_no_address(tmp_path):
     assert said == "settings read again: log_mib = 3, notify"
 
 
+def test_settings_that_cannot_be_read_are_a_sentence_and_a_reload_keeps_the_old_ones(tmp_path):
+    (tmp_path / "settings.toml").mkdir()
+    with pytest.raises(Refused, match=r"settings\.toml can't be read \(Is a directory\)"):
+        settings.read(tmp_path)
+    now = Settings(grace_s=7)
+    assert settings.read_again(tmp_path, now)[0] == now
+
+
 def test_a_reload_of_wrong_settings_keeps_the_old_ones_and_says_why(tmp_path):
     (tmp_path / "settings.toml").write_text("grace_s = 'long'\n")
     after, said = settings.read_again(tmp_path, Settings(grace_s=7.0))
