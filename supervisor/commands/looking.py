@@ -61,10 +61,9 @@ def expected(home: Home, db: sqlite3.Connection, now: float) -> dict[int, "forec
 
     if not view.serving(home) or queue.is_paused(db):
         return {}
-    from supervisor import settings
     from supervisor.screen import forecast
 
-    return forecast.expected(db, settings.read(home.path).cpu_slots, now=now)
+    return forecast.of_home(home, db, now=now)
 
 
 def show(told: argparse.Namespace) -> None:

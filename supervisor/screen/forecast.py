@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from supervisor import queue
+from supervisor.errors import Refused
+from supervisor.home import Home
 from supervisor.job import Job
 
 LOOK_AHEAD = 300  # jobs of a lane; then it is too far off to be worth a number
@@ -37,6 +39,17 @@ class _Waiting:
     ready_at: float
     takes_s: float | None
     needs: frozenset[int]
+
+
+def of_home(home: Home, db: sqlite3.Connection, *, now: float) -> dict[int, Expected]:
+    """`expected` with the slots that a home has. With settings that are wrong now jobd goes on, and so do we."""
+    from supervisor import settings
+
+    try:
+        slots = settings.read(home.path).cpu_slots
+    except Refused:
+        slots = settings.Settings().cpu_slots
+    return expected(db, slots, now=now)
 
 
 def expected(db: sqlite3.Connection, slots: int, *, now: float) -> dict[int, Expected]:

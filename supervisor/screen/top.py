@@ -16,7 +16,7 @@ import tty
 from datetime import datetime
 from typing import Any
 
-from supervisor import ledger, queue, settings
+from supervisor import ledger, queue
 from supervisor.counts import Seldom, by_state
 from supervisor.home import Home
 from supervisor.job import Job
@@ -37,7 +37,7 @@ IN, OUT = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"  # anot
 
 def facts(home: Home, db: sqlite3.Connection, *, now: float) -> dict[str, Any]:
     """What the screen shows, for `top --json`."""
-    soon = expected(home, db, now=now)
+    soon = forecast.of_home(home, db, now=now)
     shares, how = ledger.shares(db, since=midnight(now), until=now), report.state(home, db)
     told = soon if goes_on(how) else {}
     return how | {
@@ -52,7 +52,7 @@ def facts(home: Home, db: sqlite3.Connection, *, now: float) -> dict[str, Any]:
 def frame(home: Home, db: sqlite3.Connection, counted: Seldom[dict[str, int]], size: tuple[int, int]) -> list[str]:
     """The screen as lines that fit into size: (columns, rows)."""
     (width, height), now = size, time.time()
-    soon, how = expected(home, db, now=now), report.state(home, db)
+    soon, how = forecast.of_home(home, db, now=now), report.state(home, db)
     head = [*report.state_lines(how), "jobs     " + report.count_line(counted.now(db))]
     head[0] += "  " + time.strftime("%H:%M:%S", time.localtime(now)).rjust(width - view.columns(head[0]) - 2)
     today = ledger.summary(ledger.shares(db, since=midnight(now), until=now))
@@ -67,10 +67,6 @@ def frame(home: Home, db: sqlite3.Connection, counted: Seldom[dict[str, int]], s
     told = _notices(db, room, now) if room > 0 else []
     lines += ["", *told] if told else []
     return [view.cut(text, width) for text in lines[:height]]
-
-
-def expected(home: Home, db: sqlite3.Connection, *, now: float) -> dict[int, forecast.Expected]:
-    return forecast.expected(db, settings.read(home.path).cpu_slots, now=now)
 
 
 def goes_on(how: dict[str, Any]) -> bool:

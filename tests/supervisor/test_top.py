@@ -89,6 +89,15 @@ def test_a_paused_queue_has_an_order_and_no_times(home, db):
     os.close(lock)
 
 
+def test_a_mistake_in_the_settings_keeps_nobody_from_looking(tower):
+    job = tower.add("sleep")
+    lock = tower.home.hold()  # as jobd does, which goes on with what it read before
+    (tower.path / "settings.toml").write_text("cpu_slotz = 3")
+    for words in (["list"], ["show", job], ["top"], ["top", "--json"]):
+        assert "sleep" in tower.ctl(*words)
+    os.close(lock)
+
+
 def test_a_screen_says_why_nothing_runs(home, db):
     assert "nothing runs" in shown(home, db)
     ledger.enter(db, Entry("waiting-vram", why="a game holds 9 GiB"), now=1.0)
