@@ -3,8 +3,10 @@
 Autocommit is on, so a statement outside `transaction` is durable by itself; whatever belongs together goes inside one.
 """
 
+import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import zip_longest
@@ -15,6 +17,7 @@ from datagen import files
 SCHEMA = Path(__file__).with_name("factory.sql")
 VERSION = 1  # user_version, as factory.sql sets it
 BUSY_S = 60.0
+WAIT_S = 0.1  # between two looks at whether another copying has done
 COPIED_PAGES = 2048  # of 4 KiB, between two looks at whether to stop
 
 
@@ -66,20 +69,41 @@ def _prepare(db: sqlite3.Connection) -> None:
 
 
 def copy_factory(source: Path, place: Path, tell: Callable[[], None] = lambda: None) -> None:
-    """Put a copy of a factory at place, whole or not at all; its folder is made.
+    """Put a copy of a factory at place, whole or not at all, unless there is one; its folder is made.
 
-    tell is called every few MiB; what it raises ends the copying. Raises BadFactory.
+    Who copies into the same folder waits until the other one has done. tell is called every few MiB and while it
+    waits; what it raises ends the copying. Raises BadFactory.
     """
     beside = place.with_name(f".{place.name}.copy")
     with closing(_existing(source)) as db:
         place.parent.mkdir(parents=True, exist_ok=True)
-        for rest in place.parent.glob(f"{beside.name}*"):  # of a copying that was killed
-            rest.unlink()
-        with closing(sqlite3.connect(beside)) as copy:
-            db.backup(copy, pages=COPIED_PAGES, progress=lambda *_: tell())
-    files.sync_file(beside)
-    os.replace(beside, place)
-    files.sync_folder(place.parent)
+        with _alone_in(place.parent, tell):
+            if place.exists():
+                return
+            for rest in place.parent.glob(f"{beside.name}*"):  # of a copying that was killed
+                rest.unlink()
+            with closing(sqlite3.connect(beside)) as copy:
+                db.backup(copy, pages=COPIED_PAGES, progress=lambda *_: tell())
+            files.sync_file(beside)
+            os.replace(beside, place)
+            files.sync_folder(place.parent)
+
+
+@contextmanager
+def _alone_in(folder: Path, tell: Callable[[], None]) -> Iterator[None]:
+    """Hold the folder's lock, which the kernel takes back from the dead."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                tell()
+                time.sleep(WAIT_S)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def same_articles(one: Path, other: Path) -> bool:

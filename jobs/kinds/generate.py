@@ -66,7 +66,7 @@ def bring_articles(corpus: Path, factory: Path, job: Run) -> None:
     try:
         if not factory.is_file():
             copy_factory(corpus, factory, tell=job.stop_if_asked)
-        elif not same_articles(corpus, factory):
+        if not same_articles(corpus, factory):
             raise BadFactory(f"{factory} holds other articles than {corpus}: name another factory, or leave corpus out")
     except BadFactory as error:
         raise BadArgs(str(error)) from error

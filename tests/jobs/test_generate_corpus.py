@@ -1,6 +1,7 @@
 """generate with a corpus of its own: the articles are copied once, whole or not at all."""
 
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -62,6 +63,23 @@ def test_told_to_leave_while_it_copies_it_leaves_no_half_of_a_factory(home, monk
     run_kind(home, 2, "generate", **SETTINGS)
     assert [path.name for path in (home / "factory").iterdir() if path.name.startswith(".")] == []
     assert count(home / "factory" / "a.db", "record") > 0
+
+
+def test_two_that_copy_to_one_place_at_once_make_one_whole_factory(home, monkeypatch):
+    monkeypatch.setattr(factory, "COPIED_PAGES", 1)
+    source, place = home / "corpus/a.db", home / "factory/a.db"
+    waits = threading.Event()
+    second = threading.Thread(target=factory.copy_factory, args=(source, place, waits.set))
+
+    def begin_the_second() -> None:
+        if not second.ident:
+            second.start()
+            assert waits.wait(20)
+
+    factory.copy_factory(source, place, begin_the_second)
+    second.join()
+    assert count(place, "article") == count(source, "article") == 1
+    assert [path.name for path in (home / "factory").iterdir()] == ["a.db"]
 
 
 def test_a_corpus_that_grew_is_not_passed_over_in_silence(home):
