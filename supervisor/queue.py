@@ -435,6 +435,8 @@ def _ask(db: sqlite3.Connection, job_id: int, at_once: Mapping[str, str], wish: 
         if job.state == "running":
             if job.wish != "cancel":
                 db.execute("update job set wish = ? where id = ?", (wish, job_id))
+        elif job.state == at_once.get(job.state):
+            return  # it is so already: when it ended stays true
         elif job.state in at_once:
             state = at_once[job.state]
             finished_at = now if state in OVER else None

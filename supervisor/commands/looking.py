@@ -105,6 +105,8 @@ def said_of(name: str, value: Any, now: float) -> list[str]:
 
     from supervisor.screen import view
 
+    if name == "memo":
+        return list(value.splitlines())
     if name == "last_lines":
         return ["", *(f"  {line}" for line in value)]
     if name == "args":

@@ -208,6 +208,8 @@ def test_tags_and_notes_of_a_job(tower):
     tower.ctl("note", job, "the", "best so far")
     assert (tower.shown(job)["memo"], tower.shown(job)["tags"]) == ("the best so far", ["kept", "v1.2/night"])
     assert f"{job} " in tower.ctl("list", "--text", "best so")
+    tower.ctl("note", job, "it overfits:\nless steps")
+    assert "memo         it overfits:\n             less steps\n" in tower.ctl("show", job)
     tower.ctl("note", job)
     assert tower.shown(job)["memo"] == ""
 

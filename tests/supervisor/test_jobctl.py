@@ -137,6 +137,15 @@ def test_pause_resume_cancel_retry(tower):
         assert [tower.job(i).state for i in (first, second)] == [state] * 2
 
 
+def test_what_was_cancelled_long_ago_ended_then_though_it_is_cancelled_again(tower):
+    job = tower.add("sleep")
+    queue.cancel(tower.db, job, now=1000.0)
+    before = tower.events(job)
+    tower.ctl("cancel", job)
+    assert tower.job(job).finished_at == 1000.0
+    assert tower.events(job) == before
+
+
 @pytest.mark.parametrize("act", ["pause", "resume", "cancel", "retry"])
 def test_all_of_them_or_none_when_one_is_refused(tower, act):
     job = tower.add("sleep")
