@@ -3,7 +3,6 @@
 Autocommit is on, so a statement outside `transaction` is durable by itself; whatever belongs together goes inside one.
 """
 
-import fcntl
 import os
 import sqlite3
 import time
@@ -91,19 +90,14 @@ def copy_factory(source: Path, place: Path, tell: Callable[[], None] = lambda: N
 
 @contextmanager
 def _alone_in(folder: Path, tell: Callable[[], None]) -> Iterator[None]:
-    """Hold the folder's lock, which the kernel takes back from the dead."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Hold the folder, alone."""
+    while (held := files.try_hold(folder)) is None:
+        tell()
+        time.sleep(WAIT_S)
     try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                tell()
-                time.sleep(WAIT_S)
         yield
     finally:
-        os.close(descriptor)
+        os.close(held)
 
 
 def same_articles(one: Path, other: Path) -> bool:

@@ -4,6 +4,7 @@ A file is written beside its place, flushed to the disk, then renamed. A folder 
 exists: it is written last.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -43,6 +44,22 @@ def sync_file(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def try_hold(folder: Path) -> int | None:
+    """A descriptor that holds a folder until it is closed, or None while another process or thread holds it.
+
+    A lock of the kernel's on the folder itself: it leaves no file, and the dead hold nothing.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
+    return descriptor
 
 
 def write_json(path: Path, value: Any) -> None:

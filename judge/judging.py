@@ -9,8 +9,9 @@ The manifest names all that the report depends on. The same again finds it finis
 """
 
 import json
+import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +22,7 @@ from datagen.files import (
     read_manifest,
     sha256,
     sync_file,
+    try_hold,
     write_json,
     write_manifest,
     write_whole,
@@ -34,6 +36,7 @@ from judge.verdicts import VERDICTS, AnswerSet, BadInput, Verdict, load_answers,
 REPORT, PAGE, JOURNAL = "report.json", "report.md", "verdicts.part.jsonl"
 MOST_FREQUENT = "most_frequent"
 OURS = ""  # the column of the model itself
+WAIT_S = 0.1
 FORMAT = 1  # of the report: another one is made anew
 
 
@@ -75,17 +78,27 @@ class _Inputs:
     names: dict[str, Any] = field(default_factory=dict)  # what the report depends on
 
 
-def judge_model(task: Judging) -> Iterator[Progress]:
+def judge_model(task: Judging) -> Generator[Progress]:
     """Judge a model's answers and its baselines', an answer at a time; leave it at any point and begin again.
 
     When the generator is exhausted, task.folder holds the finished report. Raises BadInput.
     """
     inputs = _read(task)
     total = len(inputs.questions) * (len(inputs.sets) + 1)
+    task.folder.mkdir(parents=True, exist_ok=True)
+    while (held := try_hold(task.folder)) is None:  # one writer a report: another judging of this model goes first
+        yield Progress(0, total, None)
+        time.sleep(WAIT_S)
+    try:
+        yield from _judge(task, inputs, total)
+    finally:
+        os.close(held)
+
+
+def _judge(task: Judging, inputs: _Inputs, total: int) -> Iterator[Progress]:
     if _finished(task.folder, inputs.names):
         yield Progress(total, total, None)
         return
-    task.folder.mkdir(parents=True, exist_ok=True)
     (task.folder / MANIFEST).unlink(missing_ok=True)  # from here on it is no finished report
     verdicts: dict[str, list[Verdict]] = {}
     with _Journal(task.folder / JOURNAL, inputs.names) as journal:

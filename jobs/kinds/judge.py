@@ -1,5 +1,6 @@
 """Judge a model's answers against the references, beside its baselines: a report. Goes on from its journal."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,10 +46,11 @@ def run(args: Args, job: Run, prepared: object = None) -> None:
         run=job.id,
     )
     try:
-        for now in judge_model(task):
-            job.progress(now.done, now.total, "answers", pass_rate=now.pass_rate)
-            if now.done < now.total:
-                job.stop_if_asked()
+        with closing(judge_model(task)) as judging:
+            for now in judging:
+                job.progress(now.done, now.total, "answers", pass_rate=now.pass_rate)
+                if now.done < now.total:
+                    job.stop_if_asked()
     except BadInput as error:
         raise BadArgs(str(error)) from error
     job.note(f"the report of {args.model} is in reports/{args.model}/report.md")

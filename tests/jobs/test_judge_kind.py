@@ -14,6 +14,7 @@ import pytest
 from datagen import files
 from jobs import kind
 from jobs.contract import BadArgs, Run, Ticket, Unfinished
+from judge.judging import Judging, judge_model
 from judge.reference import ReferenceJudge
 from tests.judge.ask import a_home, some_questions, write_answers, write_pack
 
@@ -165,6 +166,21 @@ def test_asked_to_leave_it_leaves_within_an_answer_and_goes_on_without_ruling_tw
     a_home(straight)
     run_judge(straight)
     assert report_of(tmp_path) == report_of(straight)
+
+
+def test_of_two_judgings_of_one_model_at_once_the_second_waits_and_both_end(tmp_path):
+    a_home(tmp_path)
+    first, second = (
+        judge_model(Judging(tmp_path, tmp_path / "packs" / "main", "demo_step000100", seed=seed)) for seed in (1, 2)
+    )
+    assert [next(first).done, next(first).done] == [1, 2]
+    assert [next(second).done, next(second).done] == [0, 0]
+    *_, end = first
+    assert end.done == end.total
+    assert files.read_manifest(tmp_path / "reports" / "demo_step000100")["seed"] == 1
+    *_, end = second
+    assert end.done == end.total
+    assert files.read_manifest(tmp_path / "reports" / "demo_step000100")["seed"] == 2
 
 
 def test_a_journal_of_other_inputs_is_not_taken(tmp_path, monkeypatch):
