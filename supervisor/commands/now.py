@@ -24,6 +24,9 @@ def notices(told: argparse.Namespace) -> None:
         for one in found:
             mark = "new" if one["new"] else "   "
             print(f"{mark} {view.moment(one['at'])}  {one['text']}{_how(one)}")
+        if more := outbox.unseen(db) - sum(one["new"] for one in found):
+            print(f"and {more} more that are new: `jobctl notices --limit {len(found) + more}`")
+            return
         if not found:
             print("nothing has happened that you should know of")
         with contextlib.suppress(sqlite3.OperationalError):  # a full disk: they stay new

@@ -187,6 +187,18 @@ def test_top_is_printed_once_where_there_is_no_terminal(tower):
     assert '"next": [' in tower.ctl("top", "--json")
 
 
+def test_notices_that_did_not_fit_are_said_and_stay_new(tower):
+    for number in range(3):
+        notices.add(tower.db, "gpu", f"number {number}", now=1000.0 + number)
+    said = tower.ctl("notices", "--limit", 2)
+    assert "number 0" not in said
+    assert "and 1 more that are new: `jobctl notices --limit 3`" in said
+    assert "3 notices since you looked" in tower.ctl("status")
+    assert tower.ctl("notices", "--since", "1d") == "and 3 more that are new: `jobctl notices --limit 3`\n"
+    assert tower.ctl("notices", "--limit", 3).count("new ") == 3
+    assert "since you looked" not in tower.ctl("status")
+
+
 def test_notices_are_new_until_they_are_looked_at(tower):
     assert "nothing has happened" in tower.ctl("notices")
     notices.add(tower.db, "gpu", f"the lane is closed {EVIL}", now=time.time())
