@@ -55,9 +55,12 @@ def to_gguf(source: Path, folder: Path) -> None:
     (folder / files.MANIFEST).unlink(missing_ok=True)  # from here on it is not complete
     files.sync_folder(folder.parent)
     path, beside = folder / f"{folder.name}.gguf", folder / ".model.gguf.tmp"
-    write(beside, architecture, given["name"], config, weights, tokenizer)
-    files.sync_file(beside)
-    os.replace(beside, path)
+    try:
+        write(beside, architecture, given["name"], config, weights, tokenizer)
+        files.sync_file(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)  # of a full disk
     facts = {key: given.get(key) for key in ("run", "run_name", "pack", "step", "tokens_seen", "val_loss", "longest")}
     made = {"kind": "gguf", "model": given["name"], "model_sha256": given["sha256"], **facts}
     made |= {"architecture": architecture, "gelu": "tanh" if config.mlp == "gelu" else None}

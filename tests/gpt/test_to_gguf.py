@@ -1,6 +1,7 @@
 """A kept model in llama.cpp: the same tokens of the same text, the same logits, the same greedy answer."""
 
 import json
+import resource
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -141,6 +142,19 @@ def test_a_shape_that_llama_cpp_does_not_know_is_refused_with_what_is_in_the_way
     with pytest.raises(BadConfig, match=r"as qwen3; this model has .* and for qwen3 mlp=relu2 qk_norm=False: it can't"):
         to_gguf(folder, tmp_path / "gguf" / "tried")
     assert not (tmp_path / "gguf").exists()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # gguf's writer keeps its file open
+def test_a_file_that_the_disk_has_no_room_for_is_taken_away_again(tokenizer, tmp_path):
+    folder, _ = kept(tmp_path, tokenizer)
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, usual[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            to_gguf(folder, tmp_path / "gguf" / "tried")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert list((tmp_path / "gguf" / "tried").iterdir()) == []
 
 
 def test_a_damaged_model_is_named(tokenizer, tmp_path):
