@@ -180,9 +180,10 @@ def watch(rank: int, other: "subprocess.Popen[bytes]", leaving: threading.Event,
     if code not in (DONE, UNFINISHED) and not leaving.is_set():
         why = f"signal {-code}" if code < 0 else f"exit {code}"
         print(f"rank {rank} died ({why}): the others end too, to begin again from the checkpoint", file=sys.stderr)
-        if code == OUT_OF_MEMORY:
-            os._exit(ran_out(f"rank {rank} said so"))
-        os._exit(code if code == BAD_ARGS else FAILED)
+        try:
+            code = ran_out(f"rank {rank} said so") if code == OUT_OF_MEMORY else code if code == BAD_ARGS else FAILED
+        finally:  # what can't be kept (a full disk) is no reason to wait for ever
+            os._exit(code)
 
 
 def stay_on_this_machine() -> None:

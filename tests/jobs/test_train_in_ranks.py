@@ -141,6 +141,16 @@ def test_another_rank_whose_memory_ran_out_is_remembered_and_the_next_attempt_ta
     assert ended.returncode == EXIT_OUT_OF_MEMORY, "whoever started the job knows what is smaller"
 
 
+def test_a_note_that_can_not_be_kept_is_no_reason_to_wait_for_ever():
+    """Only a process that ends wakes those who wait for another rank's numbers."""
+    watching = (
+        "from gpt import ranks; import subprocess, sys, threading; ranks.watch(1, subprocess.Popen([sys.executable, "
+    )
+    watching += "'-c', 'raise SystemExit(71)']), threading.Event(), lambda why: open('/dev/full/note'))"
+    ended = subprocess.run([sys.executable, "-c", watching], capture_output=True, check=False)
+    assert ended.returncode == EXIT_OUT_OF_MEMORY, ended.stderr
+
+
 @pytest.mark.parametrize(("processes", "micro_batches"), [(0, 2), (3, 2), (2, 3)])
 def test_processes_that_can_not_share_a_step_are_refused(processes, micro_batches):
     with pytest.raises(
