@@ -184,11 +184,13 @@ def plan(told: argparse.Namespace) -> None:
 
 def run(told: argparse.Namespace) -> int:
     """Queue a recipe, serve it if nobody does, watch it to its end, and show what it made."""
+    from supervisor import plan as recipes
     from supervisor.screen import watch
 
+    recipe = recipes.read(Path(told.recipe), settings(told.set))  # before a folder is made a home for nothing
     path = Path(told.home or os.environ.get("NEVERREST_HOME") or ".").absolute()
     make_home(path)
-    return watch.run(Home(path), Path(told.recipe), settings(told.set), said=told.said)
+    return watch.run(Home(path), recipe, said=told.said)
 
 
 def limits(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,8 @@ START_S = 10.0  # a jobd that serves says so in a fraction of it
 GONE_S = 5.0  # so long nobody serves: who only starts it again is quicker
 
 
-def run(home: Home, recipe_path: Path, overrides: Mapping[str, str], *, said: Sequence[str] = ()) -> int:
+def run(home: Home, recipe: plan.Recipe, *, said: Sequence[str] = ()) -> int:
     """Plan, serve, watch, show. Exit 0 when every job succeeded, 1 when one failed, 130 after Ctrl-C."""
-    recipe = plan.read(recipe_path, overrides)
     db, began = home.connect(), time.time()
     came = origin.of_add(said, "", {})
     ids = plan.plan(db, home, recipe, base=Path.cwd(), now=began, origin=came)

@@ -10,6 +10,7 @@ import pytest
 
 from supervisor import db as database
 from supervisor import home as homes
+from supervisor import jobctl
 from supervisor.errors import Refused
 from supervisor.home import Home
 
@@ -67,6 +68,12 @@ def test_a_home_of_another_account_is_refused_and_says_whose_it_is(words, closed
         assert done.returncode == 1
         assert "belongs to root; you are nobody, who may not read and write it: be root" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_run_of_a_recipe_that_is_not_there_makes_no_home(tmp_path, capsys):
+    assert jobctl.main(["run", "typo.toml"]) == 1
+    assert "there is no recipe at typo.toml" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_home_without_a_queue_says_how_to_make_one(tmp_path):
