@@ -27,8 +27,8 @@ def main(argv: list[str] | None = None) -> int:
     if "--" in given:  # what follows is a command's own argv: argparse must not read it
         cut = given.index("--")
         given, program = given[:cut], given[cut + 1 :]
-    if "tag" in given:  # behind it -bad takes a tag away: argparse must not read it as an option
-        cut = given.index("tag")
+    cut = _command_at(given)
+    if given[cut : cut + 1] == ["tag"]:  # behind it -bad takes a tag away: argparse must not read it as an option
         given = given[:cut] + [" " + word if TAKES_AWAY.fullmatch(word) else word for word in given[cut:]]
     told = parser().parse_args(given)
     told.program = program
@@ -67,6 +67,14 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 1
+
+
+def _command_at(given: list[str]) -> int:
+    """Where the command stands: behind the options that may come before it."""
+    at = 0
+    while at < len(given) and given[at].startswith("-"):
+        at += 2 if given[at] in ("-C", "--home") else 1
+    return at
 
 
 def parser() -> argparse.ArgumentParser:

@@ -4,10 +4,11 @@ import json
 import sqlite3
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from supervisor import bulk, filters, queue, tags
+from supervisor import bulk, filters, jobctl, queue, tags
 from supervisor.filters import Filter
 from supervisor.job import NewJob
 
@@ -227,6 +228,15 @@ def editor(tmp_path, monkeypatch):
         monkeypatch.setenv("VISUAL", f"{sys.executable} {tmp_path}/ed.py")
 
     return write
+
+
+def test_what_is_called_tag_is_not_the_command_tag(tower, monkeypatch, capsys):
+    monkeypatch.chdir(tower.path.parent)
+    Path("tag").symlink_to(tower.path)
+    assert jobctl.main(["-C", "tag", "logs", "9", "-n", "3"]) == 1
+    assert "there is no job 9" in capsys.readouterr().err
+    assert jobctl.main(["-C", "tag", "add", "sleep"]) == 0
+    assert jobctl.main(["--json", "-C", "tag", "tag", "1", "+good", "-bad"]) == 0
 
 
 def test_edit_without_set_opens_an_editor_on_the_args(tower, editor):
