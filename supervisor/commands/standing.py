@@ -109,7 +109,7 @@ def show_all(told: argparse.Namespace) -> None:
 
     db = homes.find(told.home).connect()
     found = standing.all_of(db, told.command)
-    if show_json(told, [standing.as_dict(db, one) for one in found] if told.json else None):
+    if show_json(told, [_facts(db, one) for one in found] if told.json else None):
         return
     if not found:
         print(f"there is no {told.command} yet: `jobctl {told.command} add`")
@@ -121,13 +121,21 @@ def show_all(told: argparse.Namespace) -> None:
 
 
 def _show(told: argparse.Namespace, db: Any, one: "Standing") -> None:
-    from supervisor import standing
     from supervisor.screen import view
 
-    show_json(told, standing.as_dict(db, one) if told.json else None) or print(
+    show_json(told, _facts(db, one) if told.json else None) or print(
         f"{view.safe(one.name)}: "
         + (f"first at {view.moment(one.next_at)}" if one.cron else "when nothing else is due")
     )
+
+
+def _facts(db: Any, one: "Standing") -> dict[str, Any]:
+    """As --json prints it: without what sounds secret, as `show` has its jobs."""
+    from supervisor import standing
+    from supervisor.screen import view
+
+    facts = standing.as_dict(db, one)
+    return facts | {"args": view.redacted(facts["args"])}
 
 
 def _row(db: Any, one: "Standing") -> tuple[str, ...]:

@@ -460,6 +460,14 @@ def test_a_schedule_by_jobctl_with_a_program_of_ones_own(tower, monkeypatch):
     assert "30 4 * * 1 Europe/Berlin" in tower.ctl("schedule", "list")
 
 
+@pytest.mark.parametrize(("what", "more"), [("schedule", ("--cron", "0 3 * * *")), ("evergreen", ())])
+def test_a_secret_on_a_command_line_is_not_shown(tower, what, more):
+    said = tower.ctl(what, "add", "a", "command", *more, "--json", "--", "/bin/true", "--token", "hunter2")
+    said += tower.ctl(what, "list", "--json") + tower.ctl(what, "edit", "a", "--priority", "3", "--json")
+    assert "hunter2" not in said
+    assert said.count('"(hidden)"') == 3
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
