@@ -27,7 +27,11 @@ PRONOUNS = frozenset(
 HOLES = re.compile(r"\(\s|\s\)|\(\)|,\s*,|\s,|\$ |''|\[|\]|\||\{|\}|=|<|>|…|\.\.\.|\?|_")
 CUT = re.compile(r"(?:[,;:]| [-–—]) ")
 _LIST_GOES_ON = re.compile(r"(?:and|or|\d{4}\b|[A-Z][\w’'-]*(?: [A-Z][\w’'-]*)*(?:,| and| or)) ?")
-_LED_PRONOUN = re.compile(r"[^,]*, (he|she|it|they|his|her|its|their|this|these|we|I)\b")
+_TIME = r"(?:In|On|By|From|After|Before|Since|Until|During|At|For) (?:(?:[a-z]+|\d+\w*|[A-Z]\w+) ){0,5}?"
+_LED_PRONOUN = re.compile(
+    rf"(?:[^,]*,|{_TIME}(?:\d{{4}}s?|century|years?|months?|days?|time|age)) "
+    r"(he|she|it|they|his|her|its|their|this|these|we|I)\b"
+)
 UNFINISHED = re.compile(
     r"\b(?:the|a|an|of|in|on|at|to|and|or|by|for|with|from|between|both|that|be|was|were|is|are)$"
     r"|\b(?:and|or|but) (?:in|on|at|by|for|from|of|with) \S+$"

@@ -52,7 +52,8 @@ _LEADS = (
 ).replace(" ", "|")
 _PREPOSITION = re.compile(rf"\b({_LEADS}) $", re.IGNORECASE)
 _NOT_BEFORE_A_NAME = re.compile(
-    r"\b(?:ships?|battleships?|battlecruisers?|cruisers?|destroyers?|carriers?|submarines?|liner|HMS|USS|class) $"
+    r"\b(?:ships?|battleships?|battlecruisers?|cruisers?|destroyers?|carriers?|submarines?|escorts?|liner|HMS|USS"
+    r"|class) $"
     r"|\b[A-Z]\. $"  # "J. Robert Oppenheimer": half a name
 )
 _PLACE = re.compile(rf"{CAPITAL}(?:-{CAPITAL})*(?: (?:of (?:the )?)?{CAPITAL})*")

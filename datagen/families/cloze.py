@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datagen.families import Draft, Dropped, Group, Work, dropped
 from datagen.phrasings import phrased
 
-VERSION = 3
+VERSION = 4
 KIND_WORDS = {"date": "date", "number": "number", "person": "name", "place": "place"}
 PHRASINGS = {  # {kind}: one of the words above
     "complete": "Complete the sentence: {statement}",

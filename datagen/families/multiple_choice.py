@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datagen.families import Draft, Dropped, Group, Work, dropped, with_wrong
 from datagen.phrasings import draw
 
-VERSION = 4
+VERSION = 5
 PHRASINGS = {
     "plain": "{body} {options}",
     "choose": "Choose the right answer. {body} {options}",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datagen.facts import Fact
 from datagen.families import Draft, Dropped, Group, Work, bound, dropped, with_wrong
 
-VERSION = 4
+VERSION = 5
 PHRASINGS = {
     "true_or_false": "True or false? {statement}",
     "asked_after": "{statement} True or false?",

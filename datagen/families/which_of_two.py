@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from datagen.families import Draft, Dropped, Group, Work, dropped, with_wrong
 
-VERSION = 4
+VERSION = 5
 PHRASINGS = {
     "or": "{body} {first} or {second}?",
     "choose": "Choose between {first} and {second}. {body}",

@@ -6,7 +6,7 @@ from datagen.facts import plain_title
 from datagen.families import Draft, Dropped, Group, Work, dropped
 from datagen.phrasings import phrased
 
-VERSION = 3
+VERSION = 4
 PHRASINGS = {  # {Direct}: "When did the battle begin"; {embedded}: "when the battle began"
     "plain": "{Direct}?",
     "tell_me": "Tell me {embedded}.",
@@ -17,7 +17,7 @@ PHRASINGS = {  # {Direct}: "When did the battle begin"; {embedded}: "when the ba
     "remind": "Remind me {embedded}.",
     "casual": "hey, {direct}?",
     "formal": "Please state {embedded}.",
-    "article": "In the article on {title}, {direct}?",
+    "article": 'In the article "{title}", {direct}?',
 }
 
 

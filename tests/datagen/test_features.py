@@ -46,6 +46,7 @@ CORPUS = census(SENTENCES)
         ("The fleet entered the Gulf of St. Lawrence.", []),
         ("The physicist J. Robert Oppenheimer was chosen.", []),
         ("The battleship Jean Bart fired.", []),
+        ("The destroyer escort Samuel B. Roberts was sunk.", []),
         ("The Red Army and Army Group Centre fought.", []),
         ("They met at Yalta in February.", ["place: Yalta"]),
         ("The ship sank near Savo Island.", ["place: Savo Island"]),
@@ -101,6 +102,9 @@ def test_the_census_forgets_the_rarest_words_so_memory_is_bounded(monkeypatch: p
     ("sentence", "reason"),
     [
         ("He was born in Ulm on 14 March 1879.", "begins with 'He'"),
+        ("In July 1912, he returned to Zurich.", "its subject is 'he'"),
+        ("In July 1912 he returned to Zurich.", "its subject is 'he'"),
+        ("During the late 1970s her work in Paris declined.", "its subject is 'her'"),
         ("The cost was $5 ( in 1944 dollars).", "hole"),
         ("Born in Paris.", "3 words"),
         ("The army, the navy and the air force of Japan in 1941.", "no verb"),
@@ -191,3 +195,8 @@ def test_a_long_sentence_is_cut_at_a_comma_only_where_a_whole_sentence_is_left(
     facts, _ = facts_of("War", sentence, census([sentence, "They fought near Rzhev.", "He was seen near Rzhev."]))
     [fact] = [fact for fact in facts if fact.value == value]
     assert fact.statement() == (sentence.replace(value, "____") if asked == "all" else asked)
+
+
+def test_a_pronoun_whose_owner_stands_before_it_is_no_hindrance() -> None:
+    facts, _ = facts_of("War", "In 1943 General Walter Model and his staff left Kursk.", KNOWN)
+    assert [fact.value for fact in facts] == ["Walter Model", "Kursk"]
