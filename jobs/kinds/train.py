@@ -325,7 +325,7 @@ def queue_judging(args: Args, job: Run, model: dict[str, Any] | None) -> None:
         return
     name, step, questions = model["name"], model["step"], f"{args.pack}/questions.jsonl"
     untrained = f"{args.name}-{job.id}-untrained"
-    key, baseline_key = f"train-{job.id}-{step}", f"train-{job.id}-untrained"
+    key, baseline_key = f"train-{job.id}-{step}", f"train-{job.id}-{args.name}-untrained"  # a job may be renamed
     asked = {"model": name, "questions": questions, "limit_per_group": args.judge_limit}
     job.submit("answer", asked, key=f"{key}-answer", name=f"answer {step}", priority_above=1)
     fresh = {**asked, "untrained": True, "out": untrained}

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -98,14 +98,14 @@ def test_every_so_many_steps_it_queues_answer_and_judge_and_leaves(home):
     attempts = hand_over_until_done(home, judge_every=5, judge_limit=3)
     assert [model.manifest["step"] for model in models(home)] == [5, 10, 12]
     assert [list(attempt) for attempt in attempts] == [
-        ["train-5-5-answer", "train-5-untrained", "train-5-5-judge"],
-        [*("train-5-5-answer", "train-5-untrained", "train-5-5-judge"), "train-5-10-answer", "train-5-10-judge"],
-        [*("train-5-10-answer", "train-5-untrained", "train-5-10-judge"), "train-5-12-answer", "train-5-12-judge"],
+        ["train-5-5-answer", "train-5-tiny-untrained", "train-5-5-judge"],
+        [*("train-5-5-answer", "train-5-tiny-untrained", "train-5-5-judge"), "train-5-10-answer", "train-5-10-judge"],
+        [*("train-5-10-answer", "train-5-tiny-untrained", "train-5-10-judge"), "train-5-12-answer", "train-5-12-judge"],
     ]
     last = attempts[-1]
     name = models(home)[-1].name
     assert last["train-5-12-answer"]["args"] == {"model": name, "questions": QUESTIONS, "limit_per_group": 3}
-    assert last["train-5-12-judge"]["after"] == ["train-5-12-answer", "train-5-untrained"]
+    assert last["train-5-12-judge"]["after"] == ["train-5-12-answer", "train-5-tiny-untrained"]
     assert all(report["priority_above"] == 1 for report in last.values())
 
 
@@ -126,6 +126,19 @@ def test_a_training_keeps_its_models_beside_one_that_is_damaged(home):
         (home / f"models/old-{number}" / name).write_bytes(content)
     train(home)
     assert [model.manifest["step"] for model in models(home)] == [12]
+
+
+def test_a_training_that_is_renamed_on_the_way_is_judged_all_the_same(home):
+    """`jobctl edit` may do so while it waits: the judge looks for the untrained answers under the name of then."""
+    queued: dict[str, dict[str, Any]] = {}
+    for name in ("tiny", "renamed"):
+        run = run_of(home, 5, "train")
+        with pytest.raises(Unfinished) if name == "tiny" else nullcontext():
+            run_kind(home, 5, "train", run, **TRAIN | {"judge_every": 6, "judge_limit": 2, "name": name})
+        queued = submitted(run) | queued  # a key that was said before changes nothing
+    for number, report in enumerate(sorted(queued.values(), key=lambda report: report["kind"])):
+        run_kind(home, 100 + number, report["kind"], **report["args"])
+    assert len(list((home / "reports").iterdir())) == 2
 
 
 def test_leaving_for_the_judge_changes_no_bit(home, trained):
