@@ -48,7 +48,6 @@ class Args:
 def run(args: Args, job: Run, prepared: object = None) -> None:
     import torch
 
-    from datagen import files
     from datagen.records import BadQuestions
     from gpt.archive import DamagedModel
     from gpt.config import BadConfig
@@ -56,13 +55,24 @@ def run(args: Args, job: Run, prepared: object = None) -> None:
     try:
         inputs = describe(args, job)
         folder = job.home / "answers" / args.folder
-        if files.is_complete(folder) and files.read_manifest(folder).items() >= inputs.items():
+        if is_finished(folder, inputs):
             return
         write(args, job, folder, inputs)
     except (FileNotFoundError, DamagedModel, BadQuestions, BadConfig) as error:
         raise BadArgs(f"answer: {error}") from error
     except torch.OutOfMemoryError as error:
         raise OutOfGpuMemory(f"{args.batch} questions at once do not fit the GPU: take a smaller batch") from error
+
+
+def is_finished(folder: Path, inputs: dict[str, Any]) -> bool:
+    """Does the folder hold whole answers to just these inputs? Damaged ones are made again."""
+    from datagen import files
+
+    try:
+        manifest = files.read_manifest(folder)
+        return manifest.items() >= inputs.items() and files.sha256(folder / "answers.jsonl") == manifest["sha256"]
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def describe(args: Args, job: Run) -> dict[str, Any]:

@@ -393,6 +393,18 @@ def test_answers_past_what_learned_positions_were_trained_on_are_counted_in_a_no
     ]
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "answers.jsonl"])
+def test_answers_that_are_damaged_are_made_again_as_the_judge_advises(trained, name):
+    asked = {"model": models(trained)[-1].name, "questions": QUESTIONS, "limit_per_group": 2, "out": f"torn-{name[:3]}"}
+    run_kind(trained, 58, "answer", **asked)
+    folder = trained / "answers" / asked["out"]
+    before = answers(trained, asked["out"])
+    (folder / name).write_text("{")
+    run_kind(trained, 59, "answer", **asked)
+    assert answers(trained, asked["out"]) == before
+    assert files.read_manifest(folder)["sha256"] == files.sha256(folder / "answers.jsonl")
+
+
 def test_a_finished_answer_is_found_and_new_inputs_replace_it(trained):
     name = models(trained)[-1].name
     asked = {"model": name, "questions": QUESTIONS, "out": "again"}
