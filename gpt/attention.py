@@ -194,13 +194,20 @@ def attend_varlen(q_THD: Tensor, k_TGD: Tensor, v_TGD: Tensor, docs: Documents) 
 BACKENDS: dict[str, Attend] = {"loop": attend_loop, "bucket": attend_bucket, "varlen": attend_varlen}
 
 
-def choose(name: str, device: torch.device, dtype: torch.dtype) -> str:
+def choose(name: str, device: torch.device, dtype: torch.dtype, head_size: int) -> str:
     """Resolve 'auto' once, at start; the caller logs it and the checkpoint keeps it. A name is obeyed or refused."""
-    fast = device.type == "cuda" and dtype in (torch.bfloat16, torch.float16)
+    fast = _has_flash(device, dtype, head_size)
     if name == "auto":
         return "varlen" if fast else "bucket"
     if name not in BACKENDS or (name == "varlen" and not fast):
         raise BadConfig(
-            f"attention={name!r} on {device.type}, {dtype}: take auto, loop, bucket, or varlen (CUDA, bf16 or fp16)"
+            f"attention={name!r} on {device.type}, {dtype}, heads of {head_size}: take auto, loop, bucket, or varlen "
+            "(CUDA from compute capability 8.0 on, bf16 or fp16, heads of a multiple of 8 up to 256)"
         )
     return name
+
+
+def _has_flash(device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
+    """Whether FlashAttention 2, which varlen_attn is made of, takes this. Source: its README."""
+    takes = dtype in (torch.bfloat16, torch.float16) and head_size % 8 == 0 and head_size <= 256
+    return takes and device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)

@@ -135,7 +135,8 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.model, self.longest = first_model(config, self.pack)
         self.model.dtype = stream_dtype(config.dtype, self.device)
-        self.model.use_attention(choose(config.attention, self.device, self.model.dtype))
+        head_size = config.model.head_size
+        self.model.use_attention(choose(config.attention, self.device, self.model.dtype, head_size))
         self.model.recompute = config.recompute
         self.model.to(self.device)
         compiled.use_deterministic(config.deterministic)

@@ -181,10 +181,26 @@ def test_positions_that_do_not_restart_are_found():
 # ── the choice ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_auto_takes_the_buckets_on_the_cpu_and_varlen_on_a_bf16_gpu():
-    assert choose("auto", torch.device("cpu"), torch.float32) == "bucket"
-    assert choose("auto", torch.device("cuda"), torch.bfloat16) == "varlen"
-    assert choose("auto", torch.device("cuda"), torch.float32) == "bucket"
+@pytest.mark.parametrize(
+    ("device", "capability", "dtype", "head_size", "taken"),
+    [
+        ("cpu", None, torch.float32, 64, "bucket"),
+        ("cuda", (8, 9), torch.bfloat16, 64, "varlen"),
+        ("cuda", (8, 0), torch.float16, 256, "varlen"),
+        ("cuda", (8, 9), torch.float32, 64, "bucket"),
+        ("cuda", (7, 5), torch.float16, 64, "bucket"),
+        ("cuda", (8, 9), torch.bfloat16, 20, "bucket"),
+        ("cuda", (8, 9), torch.bfloat16, 264, "bucket"),
+    ],
+)
+def test_auto_takes_varlen_where_flash_attention_works_and_else_the_buckets(
+    monkeypatch, device, capability, dtype, head_size, taken
+):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert choose("auto", torch.device(device), dtype, head_size) == taken
+    if taken == "bucket":
+        with pytest.raises(BadConfig, match=f"heads of {head_size}: take auto, loop, bucket"):
+            choose("varlen", torch.device(device), dtype, head_size)
 
 
 def test_the_names_a_job_may_give_are_the_backends():
@@ -194,7 +210,7 @@ def test_the_names_a_job_may_give_are_the_backends():
 @pytest.mark.parametrize("name", ["varlen", "flash", ""])
 def test_a_backend_that_can_not_work_here_is_refused_with_what_can(name):
     with pytest.raises(BadConfig, match="take auto, loop, bucket"):
-        choose(name, torch.device("cpu"), torch.float32)
+        choose(name, torch.device("cpu"), torch.float32, 64)
 
 
 @pytest.mark.parametrize("bounds", [[], [1, 4], [0, 5, 3]])
