@@ -188,7 +188,10 @@ class Daemon:
         ran_s = time.monotonic() - child.began
         if child.job.evergreen_id is None or ran_s < self.options.turn_s or self.lane.closed:
             return False
-        return standing.turn_is_over(self.db, queue.get(self.db, child.job.id), ran_s, now=time.time())
+        return standing.turn_is_over(
+            self.db, queue.get(self.db, child.job.id), ran_s, now=time.time(),
+            fits=lambda job: self.lane.fits(self.db, job, freed=True),
+        )  # fmt: skip
 
     # ── the actions of ON: (daemon, child) -> the child's next phase ──────────────────────────────────────────────
 

@@ -179,15 +179,22 @@ def claim(db: sqlite3.Connection, *, now: float, fits: Callable[[Job], bool] = l
     return None
 
 
-def turn_is_over(db: sqlite3.Connection, job: Job, ran_s: float, *, now: float) -> bool:
-    """Whether another evergreen comes before the one whose job has run so long, and that job can go on later."""
-    other = db.execute(
-        f"select 1 {DUE} and job.state is not 'failed' and exists (select 1 from standing mine where mine.id = :mine"
-        " and mine.id <> standing.id and (standing.priority > mine.priority or (standing.priority = mine.priority"
-        " and standing.pass < mine.pass + :ran_s / mine.weight))) limit 1",
+def turn_is_over(
+    db: sqlite3.Connection, job: Job, ran_s: float, *, now: float, fits: Callable[[Job], bool] = lambda job: True
+) -> bool:
+    """Whether another evergreen comes before the one whose job has run so long, and that job can go on later.
+
+    fits: whether the GPU would have room for a job once it is left.
+    """
+    others = db.execute(
+        f"select job.id, job.state {DUE} and job.state is not 'failed' and exists (select 1 from standing mine"
+        " where mine.id = :mine and mine.id <> standing.id and (standing.priority > mine.priority"
+        " or (standing.priority = mine.priority and standing.pass < mine.pass + :ran_s / mine.weight)))",
         {"now": now, "mine": job.evergreen_id, "ran_s": ran_s},
-    ).fetchone()
-    return other is not None and jobs.kind.is_preemptible(job.kind, jobs.kind.parse(job.kind, job.args))
+    ).fetchall()
+    if not any(row["state"] != "queued" or fits(queue.get(db, row["id"])) for row in others):
+        return False
+    return jobs.kind.is_preemptible(job.kind, jobs.kind.parse(job.kind, job.args))
 
 
 def charge(db: sqlite3.Connection, job: Job, seconds: float) -> None:

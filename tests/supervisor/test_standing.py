@@ -257,6 +257,16 @@ def test_a_turn_is_over_when_another_ones_pass_is_smaller_and_one_can_go_on_late
     assert not standing.turn_is_over(db, program, 1e6, now=70)  # it would begin anew
 
 
+def test_nobody_makes_way_for_an_evergreen_whose_job_would_not_fit(db):
+    plant(db, "a")
+    plant(db, "big")
+    job = standing.claim(db, now=0)
+    assert standing.turn_is_over(db, job, 1.0, now=50, fits=lambda job: False)  # who knows what it will make?
+    big = standing._make(db, standing.get(db, "evergreen", "big"), 60.0, 60.0)
+    assert standing.turn_is_over(db, job, 1.0, now=70, fits=lambda job: job.id == big)
+    assert not standing.turn_is_over(db, job, 1.0, now=70, fits=lambda job: False)
+
+
 def test_what_ran_while_jobd_was_killed_counts_for_the_turn_too(db):
     plant(db, "a", weight=2.0)
     job = standing.claim(db, now=1000.0)

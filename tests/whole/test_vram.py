@@ -155,6 +155,22 @@ def test_the_lane_waits_for_memory_only_as_long_as_somebody_waits_for_it(tower, 
     until(lambda: lane_is(tower) == then, "and that it waits no more")
 
 
+def test_an_evergreen_keeps_the_card_while_the_job_whose_turn_it_would_be_does_not_fit(tower, card, stranger):
+    tower.set(device="auto", turn_s=0.1)
+    game = stranger(8000)
+    tower.ctl("evergreen", "add", "big", "sleep", "--vram", 12000, "--set", "seconds=600")
+    tower.ctl("evergreen", "add", "small", "sleep", "--set", "seconds=600")
+    start(tower)
+    until(lambda: tower.order(), "one of them")
+    [small] = tower.order()
+    until(lambda: tower.job(small).best_done > 1.0, "it works")
+    assert tower.order() == [small]
+    game.kill()
+    game.wait()
+    until(lambda: len(tower.order()) > 1, "the turn of the other one")
+    assert tower.job(tower.order()[1]).name == "big"
+
+
 def test_a_job_that_was_overtaken_takes_the_card_back_as_soon_as_it_fits(tower, card, stranger):
     game = stranger(8000)
     big = tower.sh("true", "--vram", 9000)
