@@ -4,6 +4,7 @@ Exit 0: done. 1: refused, with a sentence that helps. 2: wrong usage. The comman
 """
 
 import argparse
+import io
 import os
 import re
 import sqlite3
@@ -22,6 +23,8 @@ def main(argv: list[str] | None = None) -> int:
         from supervisor.screen import completion
 
         completion.answer(parser())
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that can't show a letter gets a question mark
     given = sys.argv[1:] if argv is None else argv
     program: list[str] | None = None
     if "--" in given:  # what follows is a command's own argv: argparse must not read it

@@ -63,7 +63,7 @@ def segment(facts: dict[str, object]) -> str:
         parts.append("‖ paused")
     elif facts["running"]:
         share, left_s = facts["share"], facts["left_s"]
-        done = f" {share:.0%}" if isinstance(share, float) else ""
+        done = f" {view.percent(share)}" if isinstance(share, float) else ""
         left = f" {view.duration(left_s).replace(' ', '')}" if isinstance(left_s, float) else ""
         parts.append(f"▶ {facts['running']}{done}{left}")
     if queued := facts["queued"]:

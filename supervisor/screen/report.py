@@ -30,7 +30,7 @@ def status(home: Home, *, as_json: bool) -> None:
     for job in running:
         done = job["progress"]
         share = done["done"] / done["total"] if done["total"] else None
-        far = "" if share is None else f"  {view.bar(share)} {share:.0%}"
+        far = "" if share is None else f"  {view.bar(share)} {view.percent(share)}"
         left = f"  {view.duration(job['eta_at'] - now)} left" if job["eta_at"] else ""
         print(f"{job['lane']:8} job {job['id']} {view.safe(job['name'])}{far}{left}")
     if went:

@@ -1,6 +1,7 @@
 """Jobs as a person sees them: why one waits, how far one is, in text that can't harm a terminal."""
 
 import json
+import math
 import os
 import re
 import sqlite3
@@ -212,7 +213,7 @@ def progress(job: Job, *, short: bool = False) -> str:
     if job.state == "succeeded":
         return "done"
     if short:
-        return f"{job.done / job.total:.0%}" if job.total else ""
+        return percent(job.done / job.total) if job.total else ""
     return f"{amount(job.done)}/{amount(job.total)} {job.unit[:UNIT]}".rstrip() if job.total else ""
 
 
@@ -241,6 +242,11 @@ def clock(at: float, now: float) -> str:
     if there[:3] == here[:3]:
         return time.strftime("%H:%M", there)
     return time.strftime("%a %H:%M" if abs(at - now) < WEEK_S else "%m-%d", there)
+
+
+def percent(share: float) -> str:
+    """'43%', rounded down: what is not done yet does not read 100%."""
+    return f"{math.floor(100 * share + 1e-9)}%"
 
 
 def bar(share: float, width: int = 20) -> str:

@@ -144,3 +144,8 @@ def test_the_tail_of_a_file_is_its_last_lines(tmp_path):
     path.write_text("".join(f"line {n}\n" for n in range(1000)))
     assert view.tail(path, 2) == "line 998\nline 999"
     assert view.tail(path, 5, most_bytes=20).endswith("line 999")
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.0, "0%"), (0.29, "29%"), (0.9999, "99%"), (1.0, "100%")])
+def test_a_share_is_rounded_down_and_what_is_not_done_never_reads_100(share, said):
+    assert view.percent(share) == said

@@ -66,6 +66,15 @@ def test_every_acknowledged_job_survives_the_kill_of_jobd_in_the_same_moment(tow
     assert [tower.job(i).state for i in ids] == ["succeeded"] * 10
 
 
+def test_a_terminal_that_can_not_show_a_letter_gets_a_question_mark(tower):
+    tower.sh("true", "--name", "Жук")
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-P", "-m", "supervisor.jobctl", "-C", str(tower.path), "list"]
+    said = subprocess.run(command, env=ascii_only, capture_output=True, text=True)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "1   queued  command  ???" in said.stdout
+
+
 # ── waiting ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
