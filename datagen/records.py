@@ -148,5 +148,5 @@ def read_questions(path: Path) -> Iterator[Question]:
             except (ValueError, KeyError, TypeError) as error:
                 raise BadQuestions(
                     f"line {number} of {path.name} is not a question ({error}): "
-                    "it takes one JSON object a line, as pack writes them; run pack again"
+                    "it takes one JSON object a line, as pack writes them; run pack again, with another out"
                 ) from error

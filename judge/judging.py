@@ -146,7 +146,7 @@ def _habits(pack: Mapping[str, Any]) -> dict[str, str]:
     """Each family's most frequent answer in training: what habit alone would say."""
     habits = pack.get("most_frequent", {})
     if not isinstance(habits, dict) or not all(isinstance(answer, str) for answer in habits.values()):
-        raise BadInput("the pack's manifest holds no most_frequent answer per family: run pack again")
+        raise BadInput("the pack's manifest holds no most_frequent answer per family: run pack again, with another out")
     return habits
 
 

@@ -96,7 +96,10 @@ def load_questions(pack: Path) -> tuple[list[Question], dict[str, Any], str]:
         raise BadInput(f"the questions of {pack.name} can't be read: {error}") from error
     promised = manifest.get("sha256", {}).get(QUESTIONS, found)
     if promised != found:
-        raise BadInput(f"{path.name} of {pack.name} is not the file its manifest names: it was changed; run pack again")
+        raise BadInput(
+            f"{path.name} of {pack.name} is not the file its manifest names: it was changed; "
+            "run pack again, with another out"
+        )
     if not questions:
         raise BadInput(f"{pack.name} holds no question: generate records with a probe_share above 0, then pack again")
     return questions, manifest, found

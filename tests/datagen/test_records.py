@@ -82,7 +82,7 @@ def test_a_writer_that_fails_leaves_the_old_file_whole(tmp_path: Path) -> None:
 def test_a_damaged_line_is_named_with_its_number(tmp_path: Path, line: str) -> None:
     path = tmp_path / "questions.jsonl"
     path.write_text(f"{a_question().to_json()}\n{line}\n")
-    with pytest.raises(BadQuestions, match=r"line 2 of questions\.jsonl .* run pack again"):
+    with pytest.raises(BadQuestions, match=r"line 2 of questions\.jsonl .* run pack again, with another out"):
         list(read_questions(path))
 
 

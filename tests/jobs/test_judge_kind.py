@@ -236,6 +236,10 @@ def test_what_cannot_be_judged_is_told_as_bad_args(tmp_path):
         run_judge(tmp_path, pack="packs/other")
     with pytest.raises(BadArgs, match="a model can't be its own baseline"):
         run_judge(tmp_path, baselines="demo_step000100")
+    manifest = files.read_manifest(tmp_path / "packs/main") | {"sha256": {"questions.jsonl": "0" * 64}}
+    files.write_manifest(tmp_path / "packs/main", manifest)
+    with pytest.raises(BadArgs, match="it was changed; run pack again, with another out"):
+        run_judge(tmp_path)  # under its own name pack would find it finished
     write_pack(tmp_path, some_questions(), most_frequent={"cloze": 3})
     with pytest.raises(BadArgs, match="no most_frequent answer per family"):
         run_judge(tmp_path)
