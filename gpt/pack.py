@@ -8,6 +8,7 @@ ids: the cursor, the pool, the contexts that are in no shard yet. Killed at any 
 there and ends in the same bytes as if nothing had happened.
 """
 
+import itertools
 import json
 import re
 import sqlite3
@@ -15,7 +16,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ class Packing:
         self.val = split_articles(db, config.val_articles, config.seed)
         self.order = order_records(db, set(self.val), config.seed)
         self.dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
-        self.answer_ids = lru_cache(KNOWN_ANSWERS)(lambda answer: np.array(tokenizer.encode(answer), self.dtype))
+        self.known: dict[str, NDArray[Any]] = {}  # answers, encoded
         self.splits = self._recall()
         self.started, self.tokenized = time.monotonic(), 0
 
@@ -106,11 +106,21 @@ class Packing:
             if self.stop():
                 raise Stopped
             rows = source.fetch(self.db, [int(id) for id in ids[at : at + BATCH]])
-            questions = self.tokenizer.encode_all([question for _, question, _ in rows])
-            for (record, _, answer), question in zip(rows, questions, strict=True):
-                tokens, start, end = self.tokenizer.lay_out(question, self.answer_ids(answer).tolist())
+            for record, question, answer in self._encoded(rows):
+                tokens, start, end = self.tokenizer.lay_out(question, answer)
                 self.tokenized += len(tokens)
                 yield Document(record, np.array(tokens, self.dtype), start, end)
+
+    def _encoded(self, rows: list[tuple[int, str, str]]) -> Iterator[tuple[int, list[int], list[int]]]:
+        """The rows, tokenized in one call: a call a text takes half as long again. Answers that are known are not
+        tokenized again."""
+        new = list(dict.fromkeys(answer for _, _, answer in rows if answer not in self.known))
+        found = self.tokenizer.encode_all([*(question for _, question, _ in rows), *new])
+        self.known |= zip(new, (np.array(ids, self.dtype) for ids in found[len(rows) :]), strict=True)
+        for (record, _, answer), question in zip(rows, found[: len(rows)], strict=True):
+            yield record, question, self.known[answer].tolist()
+        for answer in list(itertools.islice(self.known, max(0, len(self.known) - KNOWN_ANSWERS))):
+            del self.known[answer]  # the oldest
 
     def _pack_split(self, name: str) -> None:
         split, order, config = self.splits[name], self.order[name], self.config
