@@ -109,22 +109,18 @@ def log_of(path: Path) -> list[Path]:
 
 def migrate(path: Path) -> None:
     """Lead an older queue.db to this version, all or nothing; as it was, it stays in backups/ beside it."""
-    db = _open(path, durable=True)
-    try:
-        before = int(db.execute("pragma user_version").fetchone()[0])
+    with closing(_open(path, durable=True)) as db, transaction(db):
+        before = int(db.execute("pragma user_version").fetchone()[0])  # another one may have been quicker
         kept = path.parent / "backups" / f"{path.stem}-v{before}.db"
-        if not kept.exists():
+        if before < VERSION and not kept.exists():
             kept.parent.mkdir(mode=0o700, exist_ok=True)
-            back_up(db, kept)
-        with transaction(db):
-            before = int(db.execute("pragma user_version").fetchone()[0])  # another one may have been quicker
-            for version in range(before + 1, VERSION + 1):
-                script = Path(__file__).with_name("migrations") / f"{version}.sql"
-                for statement in _statements(script.read_text()):
-                    db.execute(statement)
-                db.execute(f"pragma user_version = {version}")
-    finally:
-        db.close()
+            with closing(_open(path, durable=True)) as reader:  # it sees what nobody can change meanwhile
+                back_up(reader, kept)
+        for version in range(before + 1, VERSION + 1):
+            script = Path(__file__).with_name("migrations") / f"{version}.sql"
+            for statement in _statements(script.read_text()):
+                db.execute(statement)
+            db.execute(f"pragma user_version = {version}")
 
 
 def back_up(db: sqlite3.Connection, to: Path) -> None:

@@ -82,7 +82,11 @@ def test_a_card_too_small_for_one_context_is_said():
     ("text", "words", "says"),
     [
         ('[[job]]\nname = "a"\nkind = "sleep"\n', [], "holds no job of kind train"),
-        (2 * '[[job]]\nname = "a"\nkind = "train"\nargs = { pack = "p" }\n', [], "trains more than once"),
+        (
+            "".join(f'[[job]]\nname = "{name}"\nkind = "train"\nargs = {{ pack = "p" }}\n' for name in "ab"),
+            [],
+            "trains more than once",
+        ),
         ('[[job]]\nname = "a"\nkind = "train"\nargs = { pack = "p" }\n', ["--job", "b"], "has no train job 'b'"),
         (
             '[[job]]\nname = "a"\nkind = "train"\nargs = { pack = "p", n_head = 7 }\n',

@@ -97,7 +97,9 @@ def test_two_who_open_an_older_queue_at_once_migrate_it_once(tmp_path):
     code = "import sys, pathlib; from supervisor import db; db.connect(pathlib.Path(sys.argv[1])).close()"
     openers = [subprocess.Popen([sys.executable, "-P", "-c", code, path]) for _ in range(4)]
     assert [opener.wait() for opener in openers] == [0, 0, 0, 0]
-    assert [kept.name for kept in (tmp_path / "backups").iterdir()] == [f"{OLD[0].stem}.db"]
+    [kept] = (tmp_path / "backups").iterdir()
+    with closing(sqlite3.connect(kept)) as copy:
+        assert (kept.name, copy.execute("pragma user_version").fetchone()[0]) == (f"{OLD[0].stem}.db", 1)
 
 
 def test_a_queue_that_an_older_jobd_serves_is_not_led_on_under_it(tmp_path):

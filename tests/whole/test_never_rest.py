@@ -97,7 +97,7 @@ def test_the_evergreen_that_made_way_stands_by_warm_while_real_work_runs(tower):
     warm = max(children_of(tower))
     tower.ctl("cancel", real)
     until(lambda: tower.job(1).attempt == 2, "it is resumed")
-    assert f"pid {warm} " in tower.log(1)
+    until(lambda: f"pid {warm} " in tower.log(1), "its second attempt is the one that stood by")
 
 
 def test_two_evergreens_that_never_end_take_turns_by_weight_and_both_go_on_where_they_were(tower):
