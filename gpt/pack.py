@@ -8,7 +8,6 @@ ids: the cursor, the pool, the contexts that are in no shard yet. Killed at any 
 there and ends in the same bytes as if nothing had happened.
 """
 
-import itertools
 import json
 import re
 import sqlite3
@@ -35,7 +34,8 @@ JOURNAL = "packing.json"
 QUESTIONS = "questions.jsonl"
 OURS = re.compile(r"(train|val)-\d+\.safetensors$|packing\.json$|\..*\.tmp$")
 BATCH = 128  # records tokenized in one call: far under a second, so a stop is seen in time
-KNOWN_ANSWERS = 2**14  # encoded ones kept: a passage is the answer to each way of asking for it
+LONG_ANSWER = 100  # characters: a passage, which is the answer to each way of asking for it
+KNOWN_CHARACTERS = 2**26  # of long answers whose tokens are kept: 150 MB with them
 MAX_NAMED = 100  # rejected records named in the manifest; the count is of all
 
 
@@ -86,7 +86,8 @@ class Packing:
         self.val = split_articles(db, config.val_articles, config.seed)
         self.order = order_records(db, set(self.val), config.seed)
         self.dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
-        self.known: dict[str, NDArray[Any]] = {}  # answers, encoded
+        self.known: dict[str, NDArray[Any]] = {}  # long answers, encoded
+        self.known_characters = 0
         self.splits = self._recall()
         self.started, self.tokenized = time.monotonic(), 0
 
@@ -112,15 +113,22 @@ class Packing:
                 yield Document(record, np.array(tokens, self.dtype), start, end)
 
     def _encoded(self, rows: list[tuple[int, str, str]]) -> Iterator[tuple[int, list[int], list[int]]]:
-        """The rows, tokenized in one call: a call a text takes half as long again. Answers that are known are not
-        tokenized again."""
+        """The rows, tokenized in one call: a call a text takes half as long again. What is known is not done again."""
         new = list(dict.fromkeys(answer for _, _, answer in rows if answer not in self.known))
         found = self.tokenizer.encode_all([*(question for _, question, _ in rows), *new])
-        self.known |= zip(new, (np.array(ids, self.dtype) for ids in found[len(rows) :]), strict=True)
+        fresh = dict(zip(new, found[len(rows) :], strict=True))
         for (record, _, answer), question in zip(rows, found[: len(rows)], strict=True):
-            yield record, question, self.known[answer].tolist()
-        for answer in list(itertools.islice(self.known, max(0, len(self.known) - KNOWN_ANSWERS))):
-            del self.known[answer]  # the oldest
+            yield record, question, fresh[answer] if answer in fresh else self.known[answer].tolist()
+        self._remember({answer: ids for answer, ids in fresh.items() if len(answer) >= LONG_ANSWER})
+
+    def _remember(self, fresh: dict[str, list[int]]) -> None:
+        """Keep encoded answers, and forget the oldest that there is no room for."""
+        self.known |= {answer: np.array(ids, self.dtype) for answer, ids in fresh.items()}
+        self.known_characters += sum(map(len, fresh))
+        while self.known_characters > KNOWN_CHARACTERS:
+            oldest = next(iter(self.known))
+            self.known_characters -= len(oldest)
+            del self.known[oldest]
 
     def _pack_split(self, name: str) -> None:
         split, order, config = self.splits[name], self.order[name], self.config

@@ -19,7 +19,7 @@ from datagen import files
 from datagen.factory import open_factory
 from datagen.records import read_questions
 from gpt import source
-from gpt.pack import JOURNAL, QUESTIONS, PackConfig, pack
+from gpt.pack import JOURNAL, QUESTIONS, PackConfig, Packing, pack
 from gpt.packer import Document, Packer
 from gpt.shards import IGNORE, Pack, open_pack
 from gpt.shuffle import BadPack, order_records, shuffle, split_articles
@@ -128,6 +128,23 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_order(
     assert contents(tmp_path / "again") == contents(home / "pack")
     make_pack(tmp_path / "other", PackConfig(160, 1, 5, 0.2, 64))
     assert packed_records(open_pack(tmp_path / "other"), "train") != packed_records(packed, "train")
+
+
+@pytest.mark.parametrize("room", [0, 300])
+def test_what_is_remembered_of_answers_has_an_end_and_changes_no_byte(
+    home: Path, tmp_path: Path, make_pack: MakePack, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    kept = []
+    real = Packing._remember
+    monkeypatch.setattr("gpt.pack.LONG_ANSWER", 5)
+    monkeypatch.setattr("gpt.pack.KNOWN_CHARACTERS", room)
+    monkeypatch.setattr(
+        Packing, "_remember", lambda self, fresh: (real(self, fresh), kept.append(sum(map(len, self.known))))
+    )
+    make_pack(tmp_path / "pack")
+    assert 0 <= max(kept) <= room
+    assert (max(kept) > 0) == (room > 0)
+    assert contents(tmp_path / "pack") == contents(home / "pack")
 
 
 def test_the_shuffle_is_uniform() -> None:
