@@ -197,7 +197,9 @@ def make_room(db: sqlite3.Connection, soft_db: sqlite3.Connection) -> None:
         db.execute("create table ballast (weight blob) strict")
         db.execute("insert into ballast values (zeroblob(?))", (LOG_PAGES * page_bytes,))
     db.execute("drop table ballast")
+    db.execute("pragma busy_timeout = 0")  # it keeps writers out while it waits for readers, who may wait to write
     db.execute("pragma wal_checkpoint(restart)")
+    db.execute(f"pragma busy_timeout = {round(BUSY_TIMEOUT_S * 1000)}")
 
 
 def _version(path: Path) -> int:
